@@ -36,7 +36,9 @@ class Config(BaseModel):
         return parse(type(self), {**dict(self), **changes})
 
     def canonical(self) -> dict[str, Any]:
-        """Return the JSON form that identifies this configuration: every field, defaults written out."""
+        """Return the JSON form that identifies this configuration: every field, defaults written
+        out.
+        """
         return self.model_dump(mode="json")
 
 
@@ -44,7 +46,9 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def parse(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> ConfigT:
-    """Build a configuration from plain values, or raise ConfigError naming the field, the value and what is allowed."""
+    """Build a configuration from plain values, or raise ConfigError naming the field, the value and
+    what is allowed.
+    """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -52,9 +56,11 @@ def parse(kind: type[ConfigT], values: Mapping[str, Any], where: str = "") -> Co
 
 
 def override(config: ConfigT, assignments: Iterable[str]) -> ConfigT:
-    """Apply `a.b.c=value` assignments in order; a value is read as JSON where it parses, else as text.
+    """Apply `a.b.c=value` assignments in order; a value is read as JSON where it parses, else as
+    text.
 
-    Raises ConfigError for an unknown key (with the nearest names), a missing `=` or a value that does not fit.
+    Raises ConfigError for an unknown key (with the nearest names), a missing `=` or a value that
+    does not fit.
     """
     values = config.model_dump()
     for assignment in assignments:

@@ -1,4 +1,5 @@
-"""The errors a user can meet. The type says who must act; the message says what, where, expected, and what to do.
+"""The errors a user can meet. The type says who must act; the message says what, where, expected,
+and what to do.
 
 `assert` stays for what a programmer broke. The command line turns each of these into one readable
 message and the exit status in `exit_code`, never into a traceback.
@@ -6,14 +7,18 @@ message and the exit status in `exit_code`, never into a traceback.
 
 
 class LavaflowError(Exception):
-    """Root of every error that has a remedy; `retryable` tells the step layer whether trying again can help."""
+    """Root of every error that has a remedy; `retryable` tells the step layer whether trying again
+    can help.
+    """
 
     exit_code = 1
     retryable = False
 
 
 class ConfigError(LavaflowError):
-    """The user asked for something that does not exist or does not fit: change the option or the recipe."""
+    """The user asked for something that does not exist or does not fit: change the option or the
+    recipe.
+    """
 
     exit_code = 2
 
@@ -43,7 +48,9 @@ class ArtifactError(LavaflowError):
 
 
 class LeaseLost(LavaflowError):
-    """Another driver took over this step's lease; the loser must stop at once and publish nothing."""
+    """Another driver took over this step's lease; the loser must stop at once and publish
+    nothing.
+    """
 
     exit_code = 5
 
@@ -79,7 +86,9 @@ class GateRefused(LavaflowError):
 
 
 class ServingError(LavaflowError):
-    """The service cannot be started, reached or changed (a port in use, a replica that fails to start)."""
+    """The service cannot be started, reached or changed (a port in use, a replica that fails to
+    start).
+    """
 
     exit_code = 11
 
