@@ -1,0 +1,106 @@
+"""The step layer on real Ray clusters, each in a process tree of its own that a test may kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).with_name("chain_program.py")
+ROOT = Path(__file__).parents[3]
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+class Driver:
+    """One run of the program."""
+
+    def __init__(self, folder: Path, mode: str) -> None:
+        self.log = folder / "log.txt"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+        self.process = subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(folder / "store"), str(self.log), mode],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=folder,
+        )
+
+    def lines(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def wait_for(self, line: str, timeout_s: float = 120) -> None:
+        end = time.monotonic() + timeout_s
+        while line not in self.lines():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < end, f"never saw {line!r}: {self.lines()}"
+            time.sleep(0.05)
+
+    def finish(self, timeout_s: float = 180) -> str:
+        output, _ = self.process.communicate(timeout=timeout_s)
+        return output
+
+
+def test_parallel_steps_live_metrics_and_a_crashing_worker(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, "parallel")
+    output = driver.finish()
+    assert driver.process.returncode == 0, output
+    lines = driver.lines()
+    for step in ("side-a", "side-b"):
+        expected = [f"metrics {step} 0.25 at 3", f"metrics {step} 0.125 at 4"]
+        assert [line for line in lines if line.startswith(f"metrics {step}")] == expected
+        assert lines.index(expected[1]) < lines.index(f"tracker {step} ok")
+    assert lines.count("crashes") == 2
+
+
+def test_a_killed_driver_resumes_and_a_replay_needs_no_ray(tmp_path: Path) -> None:
+    killed = Driver(tmp_path, "kill")
+    killed.wait_for("slow is in the middle")
+    killed.process.send_signal(signal.SIGKILL)
+    killed.finish()
+    begun = time.monotonic()
+    again = Driver(tmp_path, "kill")
+    again.wait_for("slow resumed")
+    # The dead process is seen: its lease is not waited for (Ray's start is most of this time).
+    resumed_after_s = time.monotonic() - begun
+    output = again.finish()
+    assert again.process.returncode == 0, output
+    assert again.lines().count("first") == 1
+    assert again.lines().count("slow") == 2
+    slow = next((tmp_path / "store/slow").iterdir())
+    assert len(list(slow.glob("attempt-*"))) == 1, "the dead driver's files are gone"
+    replay = Driver(tmp_path, "kill")
+    assert "made ['first', 'slow']" in replay.finish()
+    assert replay.lines().count("cluster") == 2
+    assert replay.lines()[-1] == "replay without ray"
+    assert resumed_after_s < 90
+
+
+def test_two_drivers_at_once_run_each_step_once(tmp_path: Path) -> None:
+    drivers = [Driver(tmp_path, "two") for _ in range(2)]
+    outputs = [driver.finish() for driver in drivers]
+    assert [driver.process.returncode for driver in drivers] == [0, 0], outputs
+    assert all("made ['first', 'slow']" in output for output in outputs)
+    lines = drivers[0].lines()
+    assert (lines.count("first"), lines.count("slow")) == (1, 1)
+
+
+def test_ctrl_c_gives_back_the_lease_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    stopped = Driver(tmp_path, "kill")
+    stopped.wait_for("slow is in the middle")
+    stopped.process.send_signal(signal.SIGINT)
+    output = stopped.finish()
+    assert stopped.process.returncode == 130, output
+    assert "tracker slow interrupted" in stopped.lines()
+    slow = next((tmp_path / "store/slow").iterdir())
+    assert not (slow / "record.json").exists()
+    assert not list(slow.glob("attempt-*"))
+    assert '"released": true' in next((slow / "lease").iterdir()).read_text()
+    again = Driver(tmp_path, "kill")
+    assert "made ['first', 'slow']" in again.finish()
+    assert "slow resumed" in again.lines()

@@ -1,0 +1,53 @@
+"""The chain on the terminal: one line per step, with and without a terminal."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from components.core.errors import StepFailed
+from workflows.steps import Chain
+from workflows.steps.layout import StepFolder
+from workflows.steps.terminal import TerminalObserver
+
+
+def console(terminal: bool) -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, force_terminal=terminal, width=100, color_system=None), text
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_of_a_run_and_a_replay(make_chain: Callable[..., Chain], terminal: bool) -> None:
+    screen, text = console(terminal)
+    make_chain(observer=TerminalObserver(screen)).run()
+    assert "+ source    done in" in text.getvalue()
+    screen, text = console(terminal)
+    make_chain(observer=TerminalObserver(screen)).run()
+    assert text.getvalue().count("found in the store") == 4
+
+
+def test_numbers_come_with_the_loss_first() -> None:
+    screen, text = console(False)
+    observer = TerminalObserver(screen)
+    folder = StepFolder("pretrain", "abc")
+    observer.on_chain_started("run", ["pretrain"])
+    observer.on_started(folder, "no result yet", 1)
+    numbers = {"train/epoch": 1.0, "train/tokens_per_s": 12345.6, "train/loss": 0.123456}
+    observer.on_metrics("pretrain", numbers, 40)
+    observer.on_finished(folder, 75.0, "/x")
+    last = text.getvalue().splitlines()[-1]
+    assert "done in 1 min 15 s  step 40  loss 0.1235  tokens_per_s 1.235e+04" in last
+
+
+def test_markup_in_messages_is_text(make_chain: Callable[..., Chain], steps: Any) -> None:
+    def fails(config: Any, inputs: Any, context: Any) -> Any:
+        raise ValueError("[red]not markup[/]")
+
+    screen, text = console(False)
+    chain = make_chain(empty=True, observer=TerminalObserver(screen))
+    chain.add("fails", fails)
+    with pytest.raises(StepFailed, match=r"ValueError: \[red\]not markup"):
+        chain.run()
+    assert "x fails     failed after" in text.getvalue()

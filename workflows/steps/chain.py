@@ -1,0 +1,240 @@
+"""The chain: named steps, their inputs, and one call that brings all of them up to date.
+
+In: step functions with config and inputs. Out: their artifacts, each made at most once per key.
+
+    chain = Chain(store, "tiny", ensure_cluster=connect)
+    prepared = chain.add("prepare", prepare_step, config=recipe.data, returns=PreparedData)
+    model = chain.add("pretrain", train_step, config=recipe.pretrain, inputs={"data": prepared},
+                      returns=ModelCheckpoint, code=["components.training"], retries=2)
+    artifacts = chain.run()
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from components.core.artifact import Artifact
+from components.core.config import Config, parse
+from components.core.errors import ConfigError
+from components.core.store import Store, open_store
+from workflows.steps.adoption import adopt_folder
+from workflows.steps.context import Resources
+from workflows.steps.executor import Executor, RayExecutor
+from workflows.steps.graph import Handle, Input, Node, Selection, find_node, select
+from workflows.steps.layout import check_step_name
+from workflows.steps.leases import TTL_S
+from workflows.steps.observer import Observer
+from workflows.steps.owner import Owner
+from workflows.steps.pins import add_pin, remove_pin
+from workflows.steps.planning import PlannedStep, plan_steps
+from workflows.steps.retries import Backoff
+from workflows.steps.scheduler import ChainRun
+from workflows.steps.step_run import RunParts
+from workflows.steps.tracker import GuardedTracker, NullTracker, Status, Tracker
+
+
+class Chain:
+    """Steps that depend on each other, and the store that holds what they made."""
+
+    def __init__(
+        self,
+        store: Store | str,
+        run_name: str,
+        *,
+        tracker: Tracker | None = None,
+        observer: Observer | None = None,
+        ensure_cluster: Callable[[], None] = lambda: None,
+        executor: Executor | None = None,
+        resume_command: str | Callable[[], str] = "",
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        provenance: Mapping[str, str] | None = None,
+        lease_ttl_s: float = TTL_S,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """Describe the run.
+
+        `ensure_cluster` connects to Ray or starts it; called once, when the first step must run.
+        `resume_command` is the last line of StepFailed. `params` and `tags` go to the tracker's
+        parent run; `provenance` (code version, command) goes into each record.
+        """
+        self.store = store if isinstance(store, Store) else open_store(store)
+        self.run_name = run_name
+        self._tracker = GuardedTracker(tracker or NullTracker())
+        self._observer = observer or Observer()
+        self._executor = executor or RayExecutor(ensure_cluster)
+        self._resume_command = resume_command
+        self._params, self._tags = dict(params or {}), dict(tags or {})
+        self._provenance = dict(provenance or {})
+        self._lease_ttl_s = lease_ttl_s
+        self._backoff = backoff or Backoff()
+        self._nodes: dict[str, Node] = {}
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of the steps, in the order in which they were added."""
+        return list(self._nodes)
+
+    def add(
+        self,
+        name: str,
+        function: Callable[..., Artifact],
+        *,
+        config: Config | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        returns: type[Artifact] = Artifact,
+        code: Sequence[str] = (),
+        resources: Resources | None = None,
+        retries: int = 0,
+        always_run: bool = False,
+    ) -> Handle:
+        """Add a step and return the handle that stands for its artifact.
+
+        `code`: modules or packages whose source is part of the key, besides the function's own.
+        `retries`: how often a crash or a lost connection is tried again (preemptions do not count).
+        `always_run`: for steps with an effect outside the store, such as a deployment.
+        """
+        check_step_name(name)
+        if name in self._nodes:
+            raise ConfigError(f"step {name!r} was added twice; give each step its own name")
+        node = Node(
+            name=name,
+            function=function,
+            config=config,
+            inputs=dict(inputs or {}),
+            returns=returns,
+            code=tuple(code),
+            resources=resources or Resources(),
+            retries=retries,
+            always_run=always_run,
+        )
+        for parent in node.parents:
+            find_node(self._nodes, parent, f"input of {name}")
+        self._nodes[name] = node
+        return Handle(name, returns)
+
+    def plan(
+        self,
+        *,
+        only: str | Sequence[str] | None = None,
+        from_: str | None = None,
+        force: bool | str | Sequence[str] = False,
+    ) -> list[PlannedStep]:
+        """Return what `run` with the same options would do with each step, and why; runs
+        nothing.
+        """
+        return plan_steps(self.store, self._nodes, select(self._nodes, only, from_, force))
+
+    def run(
+        self,
+        *,
+        only: str | Sequence[str] | None = None,
+        from_: str | None = None,
+        force: bool | str | Sequence[str] = False,
+    ) -> dict[str, Artifact]:
+        """Bring the steps up to date and return their artifacts by name.
+
+        Raises StepFailed (its last line resumes), LeaseLost, or what made the driver stop
+        (KeyboardInterrupt), always after tasks were cancelled and leases given back.
+        """
+        selection = select(self._nodes, only, from_, force)
+        run_id = self._tracker.start_run(self.run_name, self._params, self._tags)
+        self._observer.on_chain_started(self.run_name, self.steps)
+        started = time.monotonic()
+        status: Status = "failed"
+        try:
+            artifacts = self._chain_run(selection, run_id).run()
+            status = "ok"
+            return artifacts
+        except (KeyboardInterrupt, SystemExit):
+            status = "interrupted"
+            raise
+        finally:
+            self._tracker.finish_run(status)
+            self._observer.on_chain_finished(status, time.monotonic() - started)
+
+    def pin(self, step: str, key: str | None = None, reason: str = "") -> str:
+        """Keep a step's result although its code changed; returns the pinned key.
+
+        `key` (its first digits do) names the result; without it the present one, or the nearest
+        earlier one that differs in code alone, is taken. Config or inputs that differ are not
+        bridged.
+        """
+        node = find_node(self._nodes, step)
+        chosen = self._full_key(step, key) if key else self._pinnable_key(node)
+        add_pin(self.store, step, chosen, reason)
+        return chosen
+
+    def unpin(self, step: str, key: str | None = None) -> list[str]:
+        """Remove a step's pins (or one); returns the keys that were pinned."""
+        node = find_node(self._nodes, step)
+        return remove_pin(self.store, node.name, self._full_key(step, key) if key else None)
+
+    def adopt(
+        self,
+        step: str,
+        uri: str,
+        body: Artifact | Mapping[str, Any] | None = None,
+        *,
+        force: bool = False,
+    ) -> Artifact:
+        """Register an existing folder as the result of a step, for its present key.
+
+        `body`: the artifact's typed fields; not needed for a folder that a step of some store made.
+        Raises ConfigError when the step's own inputs are not there yet, or when it has a result
+        already and `force` is not given.
+        """
+        node = find_node(self._nodes, step)
+        if isinstance(body, Mapping):
+            body = parse(node.returns, body, where=f"adopt {step}")
+        return adopt_folder(self.store, node, self._results_before(node), uri, body, force)
+
+    def _chain_run(self, selection: Selection, run_id: str) -> ChainRun:
+        parts = RunParts(
+            store=self.store,
+            executor=self._executor,
+            tracker=self._tracker,
+            observer=self._observer,
+            owner=Owner.of_this_process(),
+            backoff=self._backoff,
+            lease_ttl_s=self._lease_ttl_s,
+            provenance={**self._provenance, "run_name": self.run_name, "tracker_parent": run_id},
+        )
+        return ChainRun(self._nodes, selection, parts, self._resume_line)
+
+    def _resume_line(self) -> str:
+        command = self._resume_command
+        return command() if callable(command) else command
+
+    def _results_before(self, node: Node) -> dict[str, Artifact]:
+        """Return the present results of a step's inputs; raises ConfigError when one is missing."""
+        planned = {step.name: step for step in self.plan(only=node.name)}
+        results = {}
+        for parent in node.parents:
+            artifact = planned[parent].artifact
+            if artifact is None:
+                raise ConfigError(
+                    f"step {node.name}: its input {parent} has no result yet "
+                    f"({planned[parent].reason}); run {parent} first"
+                )
+            results[parent] = artifact
+        return results
+
+    def _pinnable_key(self, node: Node) -> str:
+        step = next(one for one in self.plan(only=node.name) if one.name == node.name)
+        if step.action == "skip":
+            return step.key
+        in_code = [field for field, _, _ in step.diff if field.startswith("code.")]
+        if step.nearest_key and len(in_code) == len(step.diff):
+            return step.nearest_key
+        raise ConfigError(
+            f"step {node.name} has no result that differs in code alone ({step.reason}); "
+            "give the key to pin"
+        )
+
+    def _full_key(self, step: str, prefix: str) -> str:
+        found = [name for name in self.store.list(step) if name.startswith(prefix)]
+        if len(found) == 1:
+            return found[0]
+        what = f"{len(found)} keys begin with" if found else "no key begins with"
+        raise ConfigError(f"step {step}: {what} {prefix!r}; `plan` shows the present keys")

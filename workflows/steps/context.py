@@ -1,0 +1,95 @@
+"""What a step function is handed: where to write, how to reach inputs, where to report.
+
+In: one attempt of a step, inside its Ray task. Out: local paths and messages to the driver. A step
+function has the form
+
+    def function(config: Config, inputs: dict[str, Artifact | list[Artifact]], context: StepContext)
+    -> Artifact
+
+writes its files below `context.output_path`, and returns its typed artifact with `uri` left empty.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.core.artifact import Artifact
+from components.core.store import Store, resolve
+from workflows.steps.layout import StepFolder
+from workflows.steps.messages import Discard, Sink
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a step's Ray task reserves. Never part of the key.
+
+    A step that only starts Ray Train workers or actors reserves nothing itself (`num_cpus=0`): it
+    would take from them the processors that it waits for.
+    """
+
+    num_cpus: float = 1
+    num_gpus: float = 0
+    memory_bytes: int | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+    """Custom Ray resources by name, such as {"on_demand": 0.01} to stay off preemptible nodes."""
+
+    def ray_options(self) -> dict[str, Any]:
+        """Return them as options of a Ray task."""
+        options: dict[str, Any] = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
+        if self.memory_bytes:
+            options["memory"] = self.memory_bytes
+        if self.custom:
+            options["resources"] = dict(self.custom)
+        return options
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """One attempt of a step. Picklable; the local paths are those of the machine that runs it."""
+
+    store: Store
+    step: str
+    key: str
+    attempt: str
+    output_path: Path
+    """An empty local folder: write the artifact's files here."""
+    resume_name: str = "resume"
+    run_id: str = ""
+    """The tracker's run of this step, or empty."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """Digest of an input artifact -> the tracker's run that made it (for lineage)."""
+    sink: Sink = field(default_factory=Discard)
+
+    def resume_path(self) -> str:
+        """Return an address below the store that is the same for every attempt of this result.
+
+        What is saved here survives a crash and a new driver (a Ray Train storage path, for one). It
+        is deleted when the step has succeeded; a forced new run gets a fresh one.
+        """
+        return self.store.uri(StepFolder(self.step, self.key).path, self.resume_name)
+
+    def input_path(self, artifact: Artifact) -> Path:
+        """Return a local folder with an input's files (a remote store's are downloaded once)."""
+        inside = self.store.relative(artifact.uri)
+        store, path = (self.store, inside) if inside is not None else resolve(artifact.uri)
+        return store.local_copy(path)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send numbers to the tracker and the terminal while the step runs; never waits.
+
+        The bound method may be handed to other Ray tasks and actors (a Ray Train callback, say).
+        """
+        numbers = {name: float(value) for name, value in metrics.items()}
+        self.sink.send({"kind": "metrics", "step": self.step, "metrics": numbers, "at": step})
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Send values that are known only now (counts, chosen devices) to the tracker."""
+        plain = {name: str(value) for name, value in params.items()}
+        self.sink.send({"kind": "params", "step": self.step, "params": plain})
+
+    def log_artifact(self, path: str | Path, name: str) -> None:
+        """Hand a small file (a figure, a table of samples) to the tracker under a name."""
+        stored = StepFolder(self.step, self.key).logged(self.attempt, name)
+        self.store.upload(path, stored)
+        self.sink.send({"kind": "artifact", "step": self.step, "path": stored, "name": name})

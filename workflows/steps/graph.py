@@ -1,0 +1,143 @@
+"""The steps of a chain and how they hang together.
+
+In: what `Chain.add` was given. Out: nodes in the order in which they were added, which is an order
+in which they can run, since an input must be added before its user. Keys of nodes whose inputs are
+known.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.core.artifact import Artifact
+from components.core.config import Config
+from components.core.errors import ConfigError
+from workflows.steps.context import Resources
+from workflows.steps.keys import payload_key, step_payload
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Stands for the artifact that a step will make; pass it as an input of later steps."""
+
+    step: str
+    returns: type[Artifact] = field(compare=False)
+
+
+# What `inputs` may hold: the result of another step, an artifact that exists, or several of these.
+Input = Handle | Artifact | Sequence["Handle | Artifact"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the chain."""
+
+    name: str
+    function: Callable[..., Artifact]
+    config: Config | None
+    inputs: Mapping[str, Input]
+    returns: type[Artifact]
+    code: tuple[str, ...]
+    resources: Resources
+    retries: int
+    always_run: bool
+
+    @property
+    def parents(self) -> list[str]:
+        """Names of the steps whose results this one takes."""
+        names = []
+        for value in self.inputs.values():
+            members = [value] if isinstance(value, Handle | Artifact) else value
+            names += [one.step for one in members if isinstance(one, Handle)]
+        return list(dict.fromkeys(names))
+
+    def bound_inputs(self, results: Mapping[str, Artifact]) -> dict[str, Any]:
+        """Return the inputs with each handle replaced by the artifact of its step."""
+
+        def bind(one: Handle | Artifact) -> Artifact:
+            return results[one.step] if isinstance(one, Handle) else one
+
+        return {
+            name: bind(value)
+            if isinstance(value, Handle | Artifact)
+            else [bind(one) for one in value]
+            for name, value in self.inputs.items()
+        }
+
+    def identity(self, results: Mapping[str, Artifact]) -> tuple[dict[str, Any], str]:
+        """Return (payload, key) once all inputs are known."""
+        inputs = self.bound_inputs(results)
+        payload = step_payload(self.name, self.function, self.config, inputs, self.code)
+        return payload, payload_key(payload)
+
+
+def descendants(nodes: Mapping[str, Node], names: Iterable[str]) -> set[str]:
+    """Return the named steps and all steps that use their results, directly or not."""
+    found = set(names)
+    for node in nodes.values():
+        if found & set(node.parents):
+            found.add(node.name)
+    return found
+
+
+def ancestors(nodes: Mapping[str, Node], names: Iterable[str]) -> set[str]:
+    """Return the named steps and all steps whose results they need, directly or not."""
+    found = set(names)
+    for node in reversed(list(nodes.values())):
+        if node.name in found:
+            found |= set(node.parents)
+    return found
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which steps of a chain are looked at, may run, and must run."""
+
+    wanted: frozenset[str]
+    """Steps whose results are needed."""
+    may_run: frozenset[str]
+    forced: frozenset[str]
+
+
+def select(
+    nodes: Mapping[str, Node],
+    only: str | Sequence[str] | None,
+    from_: str | None,
+    force: bool | str | Sequence[str],
+) -> Selection:
+    """Return the selection of `--only`, `--from` and `--force`; raises ConfigError for unknown
+    names.
+
+    `only`: nothing but these steps may run; what they need must be there already.
+    `from_`: this step runs again even if it has a result, and so does everything after it.
+    `force`: these steps (True: all that are selected) run again even if they have results.
+    """
+    only_names = _names(nodes, only, "--only")
+    forced = descendants(nodes, _names(nodes, from_, "--from")) if from_ else set()
+    may_run = set(only_names) if only_names else set(nodes)
+    if force is True:
+        forced |= may_run
+    elif force:
+        forced |= set(_names(nodes, force, "--force"))
+    forced |= {node.name for node in nodes.values() if node.always_run}
+    wanted = ancestors(nodes, may_run)
+    return Selection(frozenset(wanted), frozenset(may_run), frozenset(forced & may_run))
+
+
+def find_node(nodes: Mapping[str, Node], name: str, option: str = "step") -> Node:
+    """Return the node of that name; raises ConfigError with the nearest names."""
+    if name in nodes:
+        return nodes[name]
+    near = difflib.get_close_matches(name, list(nodes), n=3, cutoff=0.4)
+    advice = f"did you mean {' or '.join(near)}?" if near else f"steps: {', '.join(nodes)}"
+    raise ConfigError(f"{option}: there is no step {name!r}; {advice}")
+
+
+def _names(
+    nodes: Mapping[str, Node], value: bool | str | Sequence[str] | None, option: str
+) -> list[str]:
+    if value is None or isinstance(value, bool):
+        return []
+    names = [value] if isinstance(value, str) else list(value)
+    return [find_node(nodes, name, option).name for name in names]
