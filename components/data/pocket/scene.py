@@ -1,9 +1,9 @@
-"""Scenes of the pocket world: what stands where. A scene is sampled, split, rendered and put into words.
+"""Scenes of the pocket world: what stands where; drawn by chance, split, and made into pictures.
 
-In: a random generator. Out: frozen `Scene` records; 96 px pictures of them; the same scene written as rows
-of words, one word per 14 px patch of the 84 px model input (the language the base model is taught).
-The layout is a 3 by 3 grid of cells; one cell is 2 by 2 patches, so that a patch shows one cell only.
-No file is written here (see `annotations.py` and `benchmarks.py`).
+In: a random generator. Out: frozen `Scene` records; 96 px pictures of them; the same scene written
+as rows of words, one word per 14 px patch of the 84 px model input (the language the base model is
+taught). The layout is a 3 by 3 grid of cells; one cell is 2 by 2 patches, so that a patch shows one
+cell only. No file is written here (see `world.py`).
 
 Splits: a scene belongs to "train" or "eval" by a hash of what it shows (not of its jitter), so an
 evaluation scene cannot occur in training by chance; HELD_OUT_PAIRS never meet in a training scene.
@@ -119,7 +119,9 @@ def render(scene: Scene) -> Image.Image:
     for placed in scene.objects:
         left, top = placed.column * CELL_PX, placed.row * CELL_PX
         if placed.mat:
-            draw.rectangle((left + 1, top + 1, left + CELL_PX - 2, top + CELL_PX - 2), fill=COLOURS[placed.mat])
+            draw.rectangle(
+                (left + 1, top + 1, left + CELL_PX - 2, top + CELL_PX - 2), fill=COLOURS[placed.mat]
+            )
         x, y, size, _ = box(scene, placed)
         sprite = _sprite(placed.name, size)
         picture.paste(sprite, (x, y), sprite)
@@ -130,7 +132,10 @@ def render(scene: Scene) -> Image.Image:
 
 
 def patch_words(scene: Scene) -> list[list[str]]:
-    """Write the scene as rows of words, one per patch: objects above, what they stand on below; signs letter-cased as printed."""
+    """Write the scene as rows of words, one per patch.
+
+    Objects stand in the upper patches of a cell, their ground in the lower; signs as printed.
+    """
     rows = [[scene.background] * (GRID * PATCHES_PER_CELL) for _ in range(GRID * PATCHES_PER_CELL)]
     for placed in scene.objects:
         _fill(rows, placed.row, placed.column, placed.name, placed.mat or scene.background)
@@ -151,7 +156,11 @@ def _draw(rng: random.Random, kind: str) -> Scene:
     sign = None
     if kind == "sign":
         sign = Sign(rng.choice(SIGN_WORDS), rng.randrange(GRID), rng.randrange(GRID - 1))
-        cells = [cell for cell in cells if cell not in ((sign.row, sign.column), (sign.row, sign.column + 1))]
+        cells = [
+            cell
+            for cell in cells
+            if cell not in ((sign.row, sign.column), (sign.row, sign.column + 1))
+        ]
     background = rng.choice(list(COLOURS))
     names = _names(rng, kind)
     places = sorted(rng.sample(cells, len(names)))
@@ -208,14 +217,29 @@ def _sheet() -> Image.Image:
 def _sprite(name: str, size: int) -> Image.Image:
     index = next(i for i, thing in enumerate(OBJECTS) if thing.name == name)
     x, y = index % SPRITES_PER_ROW * SPRITE_PX, index // SPRITES_PER_ROW * SPRITE_PX
-    return _sheet().crop((x, y, x + SPRITE_PX, y + SPRITE_PX)).resize((size, size), Image.Resampling.LANCZOS)
+    return (
+        _sheet()
+        .crop((x, y, x + SPRITE_PX, y + SPRITE_PX))
+        .resize((size, size), Image.Resampling.LANCZOS)
+    )
 
 
 def _draw_sign(draw: ImageDraw.ImageDraw, sign: Sign) -> None:
     left, top = sign.column * CELL_PX, sign.row * CELL_PX
-    draw.rectangle((left + 1, top + 4, left + 2 * CELL_PX - 2, top + CELL_PX - 5), fill=(252, 252, 250), outline=(30, 30, 30))
+    draw.rectangle(
+        (left + 1, top + 4, left + 2 * CELL_PX - 2, top + CELL_PX - 5),
+        fill=(252, 252, 250),
+        outline=(30, 30, 30),
+    )
     font = _font(len(sign.word))
-    draw.text((left + CELL_PX, top + CELL_PX // 2), sign.word, fill=(20, 20, 20), font=font, anchor="mm", stroke_width=0)
+    draw.text(
+        (left + CELL_PX, top + CELL_PX // 2),
+        sign.word,
+        fill=(20, 20, 20),
+        font=font,
+        anchor="mm",
+        stroke_width=0,
+    )
 
 
 @lru_cache(maxsize=8)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Thing(NamedTuple):
-    """An everyday object: its one-word name, its plural, its category and the emoji its sprite was rendered from."""
+    """An everyday object; `emoji` is what its sprite was rendered from."""
 
     name: str
     plural: str
@@ -20,24 +20,24 @@ OBJECTS: tuple[Thing, ...] = (
     Thing("apple", "apples", "fruit", "\U0001f34e"),
     Thing("banana", "bananas", "fruit", "\U0001f34c"),
     Thing("tangerine", "tangerines", "fruit", "\U0001f34a"),
-    Thing("grapes", "grapes", "fruit", "\U0001f347"),
+    Thing("grapes", "bunches of grapes", "fruit", "\U0001f347"),
     Thing("pear", "pears", "fruit", "\U0001f350"),
     Thing("strawberry", "strawberries", "fruit", "\U0001f353"),
     Thing("pineapple", "pineapples", "fruit", "\U0001f34d"),
     Thing("watermelon", "watermelons", "fruit", "\U0001f349"),
-    Thing("bread", "breads", "food", "\U0001f35e"),
-    Thing("cheese", "cheeses", "food", "\U0001f9c0"),
+    Thing("bread", "loaves of bread", "food", "\U0001f35e"),
+    Thing("cheese", "pieces of cheese", "food", "\U0001f9c0"),
     Thing("carrot", "carrots", "food", "\U0001f955"),
-    Thing("broccoli", "broccolis", "food", "\U0001f966"),
+    Thing("broccoli", "heads of broccoli", "food", "\U0001f966"),
     Thing("egg", "eggs", "food", "\U0001f95a"),
     Thing("mushroom", "mushrooms", "food", "\U0001f344"),
-    Thing("corn", "corns", "food", "\U0001f33d"),
+    Thing("corn", "ears of corn", "food", "\U0001f33d"),
     Thing("cookie", "cookies", "food", "\U0001f36a"),
     Thing("dog", "dogs", "animal", "\U0001f436"),
     Thing("cat", "cats", "animal", "\U0001f408"),
     Thing("horse", "horses", "animal", "\U0001f40e"),
     Thing("elephant", "elephants", "animal", "\U0001f418"),
-    Thing("fish", "fishes", "animal", "\U0001f41f"),
+    Thing("fish", "fish", "animal", "\U0001f41f"),
     Thing("frog", "frogs", "animal", "\U0001f438"),
     Thing("penguin", "penguins", "animal", "\U0001f427"),
     Thing("butterfly", "butterflies", "animal", "\U0001f98b"),
@@ -78,12 +78,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 SIGN_WORDS: tuple[str, ...] = (
     "STOP", "OPEN", "SALE", "EXIT", "TAXI", "CAFE", "BANK", "PARK", "ZOO", "MILK", "FREE", "SLOW",
-    "HOTEL", "PIZZA", "BAKERY", "NORTH", "SOUTH", "LUNCH", "MUSEUM", "SCHOOL", "MARKET", "GARAGE", "TICKET", "FERRY",
+    "HOTEL", "PIZZA", "BAKERY", "NORTH", "SOUTH", "LUNCH", "MUSEUM", "SCHOOL", "MARKET", "GARAGE",
+    "TICKET", "FERRY",
 )  # fmt: skip
 
 
 class Nutrition(NamedTuple):
-    """Energy and macronutrients of 100 g of the raw fruit, rounded as food labels are (USDA FoodData Central)."""
+    """What 100 g of a raw fruit hold, rounded as food labels are (USDA FoodData Central)."""
 
     calories: int
     """kcal"""

@@ -1,0 +1,56 @@
+"""The settings of the pocket world and the record of what was written; cheap to import.
+
+In: values from a recipe. Out: frozen, checked settings. Draws nothing and writes nothing (see
+`world.py`).
+"""
+
+from pydantic import Field
+
+from components.core.artifact import Artifact
+from components.core.config import Config
+
+
+class PocketConfig(Config):
+    """How much of the pocket world is written.
+
+    The defaults are for a laptop: about 7,400 pictures, 35 MB, seconds.
+    """
+
+    seed: int = 0
+    """Seed of everything: equal settings give equal bytes."""
+    num_caption_images: int = Field(default=4000, ge=1)
+    """Pictures of the caption set (the 558K set's part)."""
+    num_coco_images: int = Field(default=1500, ge=1)
+    """Pictures in coco/train2017, shared by LLaVA-Instruct, VQAv2, A-OKVQA and RefCOCO."""
+    num_gqa_images: int = Field(default=500, ge=1)
+    """Pictures with GQA questions."""
+    num_textcaps_images: int = Field(default=250, ge=1)
+    """Pictures with TextCaps captions; each has a sign."""
+    num_grocery_images: int = Field(default=250, ge=1)
+    """Pictures of groceries with the JSON instruction."""
+    num_dialogues: int = Field(default=400, ge=1)
+    """Text-only dialogues in the ShareGPT file."""
+    questions_per_image: int = Field(default=6, ge=1, le=12)
+    """Most VQAv2 or GQA questions about one training picture."""
+    choices_per_image: int = Field(default=1, ge=1, le=3)
+    """A-OKVQA questions about one training picture; the mixture repeats each four times."""
+    num_benchmark_questions: int = Field(default=300, ge=8)
+    """Questions of VQAv2, GQA, TextVQA and MME; each POPE split has two thirds, MMBench a fifth
+    (times its rotations).
+    """
+    num_benchmark_groceries: int = Field(default=24, ge=1)
+    """Held-out pictures of the grocery benchmark."""
+    num_bad_rows: int = Field(default=0, ge=0)
+    """Rows added to LLaVA-Instruct that must be rejected.
+
+    In turn a damaged picture, a missing picture, an empty answer.
+    """
+
+
+class RawData(Artifact):
+    """A raw folder in the layout of the public files: annotations, pictures and benchmarks."""
+
+    num_rows: dict[str, int]
+    """Rows of each annotation or benchmark file, by its path below the folder."""
+    num_images: int
+    """Pictures written as files (those inside mmbench's table not counted)."""

@@ -1,0 +1,68 @@
+"""Writes the pocket world's files: JSON, JSON lines and JPEG pictures; equal input, equal bytes.
+
+In: a root folder, rows and scenes. Out: files below the root, and counts of them. Knows no format
+of a data set.
+"""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.data.pocket.scene import Scene, render
+
+JPEG_QUALITY = 92  # at 96 px a lower quality blurs signs; chroma is kept whole for the same reason
+
+
+def encode_picture(scene: Scene) -> bytes:
+    """The rendered scene as a JPEG file."""
+    buffer = io.BytesIO()
+    render(scene).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+class RawFolder:
+    """The raw folder while it is written.
+
+    `on_picture` is called with the number of pictures written so far.
+    """
+
+    def __init__(self, root: Path, on_picture: Callable[[int], None] | None = None) -> None:
+        self.root = root
+        self.num_rows: dict[str, int] = {}
+        self.num_images = 0
+        self._on_picture = on_picture
+        self._made: set[Path] = set()
+
+    def picture(self, path: str, scene: Scene) -> None:
+        """Write the picture of a scene."""
+        self.bytes(path, encode_picture(scene))
+        self.num_images += 1
+        if self._on_picture:
+            self._on_picture(self.num_images)
+
+    def json(self, path: str, value: Any, num_rows: int) -> None:
+        """Write one JSON value that holds `num_rows` rows."""
+        self.bytes(path, json.dumps(value, ensure_ascii=False).encode())
+        self.num_rows[path] = num_rows
+
+    def lines(self, path: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write one JSON object a line."""
+        self.bytes(
+            path, "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows).encode()
+        )
+        self.num_rows[path] = len(rows)
+
+    def table(self, path: str, text: str, num_rows: int) -> None:
+        """Write a table that is already in text form."""
+        self.bytes(path, text.encode())
+        self.num_rows[path] = num_rows
+
+    def bytes(self, path: str, content: bytes) -> None:
+        """Write a file as it is."""
+        target = self.root / path
+        if target.parent not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(target.parent)
+        target.write_bytes(content)

@@ -1,0 +1,65 @@
+"""A small world, written once, with the scene of every picture."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from components.data.pocket import benchmark_files, files
+from components.data.pocket.config import PocketConfig, RawData
+from components.data.pocket.scene import Scene
+from components.data.pocket.world import write_world
+
+SMALL = PocketConfig(
+    num_caption_images=60,
+    num_coco_images=80,
+    num_gqa_images=40,
+    num_textcaps_images=12,
+    num_grocery_images=12,
+    num_dialogues=10,
+    choices_per_image=2,
+    num_benchmark_questions=120,
+    num_benchmark_groceries=16,
+)
+
+
+class World(NamedTuple):
+    root: Path
+    record: RawData
+    scenes: dict[str, Scene]
+    """The scene of each picture, by its path below the root."""
+    table_scenes: list[Scene]
+    """The scenes of MMBench's pictures, which are inside the table."""
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.root / path).read_text())
+
+    def lines(self, path: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.root / path).read_text().splitlines()]
+
+
+def write_recorded(config: PocketConfig, root: Path) -> World:
+    """Write a world and keep the scenes."""
+    scenes: dict[str, Scene] = {}
+    table_scenes: list[Scene] = []
+    with pytest.MonkeyPatch.context() as patch:
+        write, encode = files.RawFolder.picture, benchmark_files.encode_picture
+
+        def picture(self: files.RawFolder, path: str, scene: Scene) -> None:
+            scenes[path] = scene
+            write(self, path, scene)
+
+        def encode_picture(scene: Scene) -> bytes:
+            table_scenes.append(scene)
+            return encode(scene)
+
+        patch.setattr(files.RawFolder, "picture", picture)
+        patch.setattr(benchmark_files, "encode_picture", encode_picture)
+        record = write_world(config, root)
+    return World(root, record, scenes, table_scenes)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_recorded(SMALL, tmp_path_factory.mktemp("world"))
