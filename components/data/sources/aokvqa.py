@@ -1,0 +1,36 @@
+"""A-OKVQA: knowledge questions with options, one right.
+
+In: <raw>/aokvqa/aokvqa_v1p0_train.json, an array of {image_id, question_id, question, choices,
+correct_choice_idx, ...}. Out: one MultipleChoice per question. Reference:
+https://allenai.org/project/a-okvqa.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.data.annotations import MultipleChoice
+from components.data.json_files import read_json_array
+from components.data.records import BadRecord, Rejected
+from components.data.sources import fields
+
+
+def read(root: Path) -> Iterator[MultipleChoice | Rejected]:
+    """Yield the questions in file order."""
+    path = root / "aokvqa" / "aokvqa_v1p0_train.json"
+    for index, row in read_json_array(path):
+        try:
+            choices = fields.texts(row, "choices")
+            correct = fields.integer(row, "correct_choice_idx")
+            if not 0 <= correct < len(choices) or not 2 <= len(choices) <= 26:
+                raise BadRecord(f"correct_choice_idx {correct} of {len(choices)} choices")
+            yield MultipleChoice(
+                fields.text(row, "question_id"),
+                fields.coco_image(fields.integer(row, "image_id")),
+                fields.text(row, "question"),
+                choices,
+                correct,
+            )
+        except BadRecord as error:
+            yield fields.rejected(
+                "aokvqa", path, index, fields.identity(row, "question_id", index), error
+            )

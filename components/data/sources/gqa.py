@@ -1,0 +1,35 @@
+"""GQA: compositional questions with short answers.
+
+In: <raw>/gqa/train_balanced_questions.json, an object from question id to {imageId, question,
+answer, ...}; pictures in gqa/images. Out: one QuestionAnswer per question. Reference:
+https://cs.stanford.edu/people/dorarad/gqa/.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.core.errors import DataError
+from components.data.annotations import QuestionAnswer
+from components.data.json_files import read_json
+from components.data.records import BadRecord, Rejected
+from components.data.sources import fields
+
+
+def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
+    """Yield the questions in file order."""
+    path = root / "gqa" / "train_balanced_questions.json"
+    questions = read_json(path)
+    if not isinstance(questions, dict):
+        raise DataError(
+            f"{path}: expected an object from question id to question; is it the official file?"
+        )
+    for index, (question_id, row) in enumerate(questions.items()):
+        try:
+            yield QuestionAnswer(
+                question_id,
+                f"gqa/images/{fields.text(row, 'imageId')}.jpg",
+                fields.text(row, "question"),
+                fields.text(row, "answer"),
+            )
+        except BadRecord as error:
+            yield fields.rejected("gqa", path, index, question_id, error)

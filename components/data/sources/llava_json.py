@@ -1,0 +1,21 @@
+"""Files in the LLaVA JSON format: an array of {id, image, conversations}.
+
+In: a file and the folder its image paths are relative to. Out: records and rejected rows,
+streamed. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; llava15.md 1.1.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.data.json_files import read_json_array
+from components.data.records import BadRecord, Record, Rejected, parse_record, record_id
+
+
+def read_file(path: Path, source: str, image_folder: str) -> Iterator[Record | Rejected]:
+    """Yield each row as a record, or as rejected with its reason."""
+    for index, raw in read_json_array(path):
+        try:
+            yield parse_record(raw, source, image_folder, path.name, index)
+        except BadRecord as error:
+            reason = error.reason
+            yield Rejected(source, path.name, index, record_id(raw, index), reason)

@@ -1,0 +1,28 @@
+"""TextCaps: captions that take in the text of a picture.
+
+In: <raw>/textcaps/TextCaps_0.1_train.json, {"data": [{image_id, caption_str, ...}]} with one entry
+per caption; pictures in textvqa/train_images. Out: one Caption per entry. Reference:
+https://textvqa.org/textcaps/.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.data.annotations import Caption
+from components.data.json_files import read_json
+from components.data.records import BadRecord, Rejected
+from components.data.sources import fields
+
+
+def read(root: Path) -> Iterator[Caption | Rejected]:
+    """Yield the captions in file order, several per picture."""
+    path = root / "textcaps" / "TextCaps_0.1_train.json"
+    for index, row in enumerate(fields.rows_of(read_json(path), "data", path)):
+        try:
+            image_id = fields.text(row, "image_id")
+            image = f"textvqa/train_images/{image_id}.jpg"
+            yield Caption(image_id, image, fields.text(row, "caption_str"))
+        except BadRecord as error:
+            yield fields.rejected(
+                "textcaps", path, index, fields.identity(row, "image_id", index), error
+            )

@@ -1,0 +1,164 @@
+"""Readers of the official files: bad rows are rejected one by one, bad files as a whole."""
+
+import pickle
+
+import pytest
+
+from components.core.errors import DataError
+from components.data.records import Record, Rejected
+from components.data.sources import aokvqa, gqa, refcoco, sharegpt, textcaps, vqav2
+from tests.data.samples import llava_row, put
+
+
+def split(rows):
+    rows = list(rows)
+    return (
+        [row for row in rows if not isinstance(row, Rejected)],
+        [row.reason for row in rows if isinstance(row, Rejected)],
+    )
+
+
+def test_vqav2_rejects_what_it_cannot_pair(tmp_path):
+    questions = [
+        {"question_id": 1, "image_id": 9, "question": "Good?"},
+        {"question_id": 2, "image_id": 9, "question": "No annotation?"},
+        {"question_id": 3, "image_id": "x", "question": "Image?"},
+        {"question_id": 4, "image_id": 9, "question": " "},
+        "text",
+    ]
+    answers = [{"question_id": n, "multiple_choice_answer": "yes"} for n in (1, 3, 4)]
+    put(tmp_path / "vqav2" / vqav2.QUESTIONS, {"questions": questions})
+    put(tmp_path / "vqav2" / vqav2.ANNOTATIONS, {"annotations": answers})
+    good, reasons = split(vqav2.read(tmp_path))
+    assert [(row.image, row.answer) for row in good] == [("coco/train2017/000000000009.jpg", "yes")]
+    assert reasons == [
+        "no annotation in v2_mscoco_train2014_annotations.json",
+        "`image_id` is 'x'; expected a whole number",
+        "`question` is empty",
+        "expected an object, found str",
+    ]
+
+
+def test_gqa_rejects_missing_fields(tmp_path):
+    put(
+        tmp_path / "gqa/train_balanced_questions.json",
+        {
+            "1": {"imageId": "5", "question": "q", "answer": "a"},
+            "2": {"imageId": "5", "question": "q"},
+        },
+    )
+    good, reasons = split(gqa.read(tmp_path))
+    assert good[0].image == "gqa/images/5.jpg"
+    assert reasons == ["`answer` is missing"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"correct_choice_idx": 4}, "correct_choice_idx 4 of 4 choices"),
+        ({"choices": []}, "`choices` is list; expected a list of texts"),
+        ({"choices": ["a", 3]}, "`choices` is int; expected text"),
+        ({"correct_choice_idx": True}, "`correct_choice_idx` is True"),
+    ],
+)
+def test_aokvqa_rejects_impossible_choices(tmp_path, change, reason):
+    row = {
+        "image_id": 1,
+        "question_id": "x",
+        "question": "q",
+        "choices": ["a", "b", "c", "d"],
+        "correct_choice_idx": 0,
+    }
+    put(tmp_path / "aokvqa/aokvqa_v1p0_train.json", [row, {**row, **change}])
+    good, reasons = split(aokvqa.read(tmp_path))
+    assert len(good) == 1
+    assert reason in reasons[0]
+
+
+def test_textcaps_needs_the_official_object(tmp_path):
+    put(tmp_path / "textcaps/TextCaps_0.1_train.json", [1])
+    with pytest.raises(DataError, match="is it the official file"):
+        list(textcaps.read(tmp_path))
+
+
+SHAREGPT = {
+    "plain": (["human", "q", "gpt", "a"], ["q", "a"]),
+    "leading answer": (["gpt", "x", "human", "q", "gpt", "a"], ["q", "a"]),
+    "system first": (["system", "x", "human", "q", "gpt", "a"], ["q", "a"]),
+    "unanswered end": (["human", "q", "gpt", "a", "human", "q2"], ["q", "a"]),
+    "other names": (["user", "q", "chatgpt", "a"], ["q", "a"]),
+    "two questions": (["human", "q", "human", "q2", "gpt", "a"], "roles out of order"),
+    "empty answer": (["human", "q", "gpt", " "], "empty answer"),
+    "only a question": (["human", "q"], "no question with an answer"),
+    "stranger": (["human", "q", "bing", "a"], "role 'bing'"),
+    "restarted list": (["human", "q", "gpt", "1. one\n1. two\n1. three"], "starts over at 1"),
+    "good list": (["human", "q", "gpt", "1. one\n2. two"], ["q", "1. one\n2. two"]),
+}
+
+
+@pytest.mark.parametrize(("items", "expected"), SHAREGPT.values(), ids=SHAREGPT)
+def test_sharegpt_filter(tmp_path, items, expected):
+    turns = [
+        {"from": role, "value": text} for role, text in zip(items[::2], items[1::2], strict=True)
+    ]
+    put(tmp_path / "sharegpt/sharegpt_v3.json", [{"id": "s", "conversations": turns}])
+    (row,) = sharegpt.read(tmp_path)
+    if isinstance(expected, str):
+        assert isinstance(row, Rejected)
+        assert expected in row.reason
+    else:
+        assert isinstance(row, Record)
+        assert [turn.text for turn in row.turns] == expected
+
+
+def test_sharegpt_may_speak_of_images(tmp_path):
+    put(
+        tmp_path / "sharegpt/sharegpt_v3.json", [llava_row("s", None, "What is <image>?", "A tag.")]
+    )
+    (row,) = sharegpt.read(tmp_path)
+    assert row.turns[0].text == "What is <image>?"
+
+
+def test_refcoco_reads_the_train_split(raw):
+    good, reasons = split(refcoco.read(raw))
+    assert len(good) == 4 * 12
+    assert reasons == []
+    assert good[0].image == "coco/train2017/000000000000.jpg"
+
+
+def test_refcoco_rejects_references_without_box(raw):
+    path = raw / "refcoco" / refcoco.REFS
+    refs = pickle.loads(path.read_bytes())
+    refs[0]["ann_id"] = 12345
+    refs[1]["sentences"] = []
+    path.write_bytes(pickle.dumps(refs))
+    good, reasons = split(refcoco.read(raw))
+    assert len(good) == 2 * 12
+    assert reasons == [
+        "ann_id is not in instances.json",
+        "`sentences` must be a list of at least one expression",
+    ]
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_a_pickle_that_holds_more_than_data_is_refused(tmp_path, capsys):
+    path = put(tmp_path / "refs.p", pickle.dumps([Evil()]))
+    with pytest.raises(DataError, match=r"refs\.p: asks for builtins\.print"):
+        refcoco.read_plain_pickle(path)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", pickle.dumps([1, 2, 3])[:-3]])
+def test_a_damaged_pickle_is_reported(tmp_path, data):
+    with pytest.raises(DataError, match="fetch it again"):
+        refcoco.read_plain_pickle(put(tmp_path / "refs.p", data))
+
+
+def test_python_2_pickles_are_read(tmp_path):
+    # Protocol 0 as Python 2 wrote it: byte strings become text.
+    path = put(tmp_path / "refs.p", b"(lp0\n(dp1\nS'sent'\np2\nS'the cat'\np3\nsa.")
+    assert refcoco.read_plain_pickle(path) == [{"sent": "the cat"}]

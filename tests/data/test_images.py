@@ -1,0 +1,192 @@
+"""Pixels against the original's pad and CLIP's crop; formats; damaged and hostile files."""
+
+import struct
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.core.errors import DataError
+from components.data import images
+from components.data.config import ImageSpec
+from components.data.images import decode, load, normalise
+from tests.data.samples import jpeg, put
+
+PAD = ImageSpec(size_px=84, aspect="pad")
+CROP = ImageSpec(size_px=84, aspect="crop")
+SIZES = [
+    (100, 80),
+    (80, 100),
+    (640, 480),
+    (333, 500),
+    (84, 84),
+    (50, 50),
+    (3, 200),
+    (1, 1),
+    (84, 13),
+]
+
+
+def encoded(image, kind="PNG", **options):
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def original_pad(image, size):
+    """What the original does: paste on a square of the mean colour, then resize."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), (122, 116, 104))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+
+
+def original_crop(image, size):
+    """What CLIP's processor does: resize the short side, cut the centre."""
+    short, long = sorted(image.size)
+    resized_long = int(size * long / short)
+    wide = image.width >= image.height
+    target = (resized_long, size) if wide else (size, resized_long)
+    resized = image.resize(target, Image.Resampling.BICUBIC)
+    start = (resized_long - size) // 2
+    box = (start, 0, start + size, size) if wide else (0, start, size, start + size)
+    return np.asarray(resized.crop(box)).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pad_equals_the_original(size):
+    image = decode(jpeg(1, size))
+    difference = np.abs(load(jpeg(1, size), PAD).astype(int) - original_pad(image, 84).astype(int))
+    # The two resize passes are the original's; only their order differs for tall pictures, where
+    # the rounding between them may move a value by one.
+    assert difference.max() <= (1 if size[1] > size[0] else 0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_crop_equals_the_original(size):
+    image = decode(jpeg(2, size))
+    difference = np.abs(
+        load(jpeg(2, size), CROP).astype(int) - original_crop(image, 84).astype(int)
+    )
+    # Pillow keeps the box in 32-bit floats, so a tap at the rim of the kernel may round otherwise.
+    assert difference.mean() <= 0.1
+    assert difference.max() <= 2
+
+
+def test_the_result_is_uint8_rgb():
+    pixels = load(jpeg(3), PAD)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (3, 84, 84)
+    assert PAD.fill == (122, 116, 104)
+    assert tuple(pixels[:, 0, 0]) == PAD.fill
+
+
+@pytest.mark.parametrize("size", [(100_000, 2), (2, 100_000)])
+@pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
+def test_absurd_proportions_take_no_absurd_memory(size, spec, monkeypatch):
+    monkeypatch.setattr(images, "_MAX_CANVAS_PIXELS", 1_000_000)
+    assert load(encoded(Image.new("RGB", size, (9, 9, 9))), spec).shape == (3, 84, 84)
+
+
+RED = (200, 30, 40)
+
+
+def red(mode):
+    return Image.new("RGB", (10, 10), RED).convert(mode)
+
+
+def grey16():
+    return Image.fromarray(np.full((10, 10), 32896, dtype=np.uint16))
+
+
+FORMATS = {
+    "jpeg": (encoded(red("RGB"), "JPEG", quality=100), RED),
+    "png": (encoded(red("RGB")), RED),
+    "webp": (encoded(red("RGB"), "WEBP", lossless=True), RED),
+    "gif": (encoded(red("RGB"), "GIF"), RED),
+    "animated gif": (
+        encoded(red("RGB"), "GIF", save_all=True, append_images=[Image.new("RGB", (10, 10))]),
+        RED,
+    ),
+    "palette": (encoded(red("RGB").quantize(4)), RED),
+    "grey": (encoded(Image.new("L", (10, 10), 77)), (77, 77, 77)),
+    "black and white": (encoded(Image.new("1", (10, 10), 1)), (255, 255, 255)),
+    "cmyk": (encoded(red("CMYK"), "JPEG", quality=100), RED),
+    "16 bit": (encoded(grey16()), (128, 128, 128)),
+    "16 bit tiff": (encoded(grey16(), "TIFF"), (128, 128, 128)),
+    "alpha": (encoded(Image.new("RGBA", (10, 10), (*RED, 255))), RED),
+    "transparent": (encoded(Image.new("RGBA", (10, 10), (0, 0, 0, 0))), (255, 255, 255)),
+    "grey alpha": (encoded(Image.new("LA", (10, 10), (0, 0))), (255, 255, 255)),
+    "bmp": (encoded(red("RGB"), "BMP"), RED),
+}
+
+
+@pytest.mark.parametrize(("data", "colour"), FORMATS.values(), ids=FORMATS)
+def test_formats_become_rgb(data, colour):
+    pixels = load(data, PAD)
+    assert np.abs(pixels[:, 40, 40].astype(int) - colour).max() <= 3
+
+
+def test_exif_orientation_is_followed():
+    image = Image.new("RGB", (20, 10), "black")
+    image.paste((255, 255, 255), (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the left side of the file is the top of the scene
+    upright = decode(encoded(image, "JPEG", exif=exif, quality=100))
+    assert upright.size == (10, 20)
+    assert np.asarray(upright)[2, 5].min() > 200
+    assert np.asarray(upright)[17, 5].max() < 50
+
+
+def bomb(side):
+    """A small PNG whose header says it is enormous."""
+    data = bytearray(encoded(Image.new("1", (10, 10))))
+    data[16:24] = struct.pack(">II", side, side)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+BAD = {
+    "empty": (b"", "empty"),
+    "text": (b"<html>not found</html>", "can be decoded"),
+    "truncated jpeg": (jpeg(1)[:-300], "cannot be decoded"),
+    "truncated png": (FORMATS["png"][0][:50], "can"),
+    "header only": (jpeg(1)[:20], "can"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "can be decoded"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD)
+def test_files_that_cannot_be_decoded_are_data_errors(data, message):
+    with pytest.raises(DataError, match=message):
+        load(data, PAD)
+
+
+@pytest.mark.parametrize(("side", "message"), [(9_450, "the limit is"), (60_000, "too large")])
+def test_a_decompression_bomb_is_refused_by_its_header(side, message):
+    with pytest.raises(DataError, match=message):
+        load(bomb(side), PAD)
+
+
+def test_too_many_bytes_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 100)
+    with pytest.raises(DataError, match="the limit is 100"):
+        load(put(tmp_path / "a.jpg", jpeg(1)), PAD)
+
+
+def test_a_path_is_named_in_the_error(tmp_path):
+    with pytest.raises(DataError, match=r"none\.jpg: no such image"):
+        load(tmp_path / "none.jpg", PAD)
+    with pytest.raises(DataError, match="cannot be read"):
+        load(tmp_path, PAD)
+
+
+def test_normalise_is_clips():
+    pixels = torch.from_numpy(load(jpeg(4), PAD))[None]
+    values = normalise(pixels, PAD)
+    assert values.dtype == torch.float32
+    expected = (pixels[0, 1, 5, 6].item() / 255 - 0.4578275) / 0.26130258
+    assert values[0, 1, 5, 6].item() == pytest.approx(expected, abs=1e-6)

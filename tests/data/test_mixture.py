@@ -1,0 +1,147 @@
+"""The paper's rules, each on a few annotations, and the whole mixture on a small raw folder."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.core.errors import DataError
+from components.data.annotations import Caption, MultipleChoice, QuestionAnswer, Region
+from components.data.boxes import Box, text_to_box
+from components.data.config import MIXTURE_SOURCES, MixtureConfig
+from components.data.mixture import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+    build_mixture,
+    merge_questions,
+    one_caption,
+    region_segments,
+    repeat_per_choice,
+    take,
+)
+from components.data.records import Record, Rejected, Turn, check_turns
+
+
+def counts(rows):
+    found = {}
+    for row in rows:
+        found[row.source] = found.get(row.source, 0) + 1
+    return found
+
+
+def test_questions_of_an_image_become_one_conversation():
+    group = [QuestionAnswer(str(n), "gqa/images/7.jpg", f"q{n}", f"a{n}") for n in range(3)]
+    (record,) = merge_questions("gqa", group)
+    assert record.id == "7"
+    assert record.image == "gqa/images/7.jpg"
+    assert record.turns == (
+        Turn("human", f"q0\n{SHORT_ANSWER}"),
+        Turn("gpt", "a0"),
+        Turn("human", "q1"),
+        Turn("gpt", "a1"),
+        Turn("human", "q2"),
+        Turn("gpt", "a2"),
+    )
+
+
+@given(st.integers(2, 6), st.data())
+def test_options_rotate_so_that_each_letter_is_right_once(num_choices, data):
+    correct = data.draw(st.integers(0, num_choices - 1))
+    choices = tuple(f"thing {n}" for n in range(num_choices))
+    records = repeat_per_choice(
+        "aokvqa", [MultipleChoice("q", "i/1.jpg", "Which?", choices, correct)]
+    )
+    assert len(records) == num_choices
+    assert len({record.id for record in records}) == num_choices
+    letters = [record.turns[1].text for record in records]
+    assert sorted(letters) == [chr(65 + n) for n in range(num_choices)]
+    for record, letter in zip(records, letters, strict=True):
+        question, *options, prompt = record.turns[0].text.split("\n")
+        assert (question, prompt) == ("Which?", OPTION_LETTER)
+        assert f"{letter}. thing {correct}" in options
+        assert sorted(option[3:] for option in options) == sorted(choices)
+
+
+def test_one_caption_of_an_image_is_drawn_by_seed():
+    group = [Caption("t1", "x/t1.jpg", f"caption {n}") for n in range(5)]
+    drawn = {one_caption(group, seed).turns[1].text for seed in range(40)}
+    assert len(drawn) == 5
+    assert one_caption(group, 3) == one_caption(group, 3)
+    assert one_caption(group, 3).turns[0].text.startswith("Provide a one-sentence caption")
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 5))
+def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_turns, seed):
+    box = Box(0.1, 0.2, 0.3, 0.4)
+    group = [Region(str(n), "coco/train2017/5.jpg", f"cat {n}", box) for n in range(count)]
+    records = region_segments(group, seed, segment_turns)
+    pairs = [
+        pair
+        for record in records
+        for pair in zip(record.turns[::2], record.turns[1::2], strict=True)
+    ]
+    assert max(len(record.turns) for record in records) <= 2 * segment_turns
+    assert len(pairs) == count
+    assert len({record.id for record in records}) == len(records)
+    for number, (question, answer) in enumerate(pairs):
+        if question.text.startswith(DESCRIBE_REGION):
+            assert text_to_box(question.text) == box
+            assert answer.text == f"cat {number}"
+        else:
+            assert question.text == f"{LOCATE_REGION}: cat {number}"
+            assert text_to_box(answer.text) == box
+
+
+@given(st.integers(0, 30), st.integers(1, 10), st.integers(0, 3))
+def test_a_limit_takes_so_many_in_order(count, limit, seed):
+    rows = [Record(str(n), (), None, "x", index=n) for n in range(count)]
+    bad = Rejected("x", "f", 0, "0", "bad")
+    taken = [row for row in take([*rows, bad], limit, seed) if isinstance(row, Record)]
+    assert len(taken) == min(count, limit)
+    assert [row.index for row in taken] == sorted(row.index for row in taken)
+    assert bad in list(take([*rows, bad], limit, seed))
+
+
+def test_every_source_is_read_from_its_official_files(raw):
+    rows = list(build_mixture(raw, MixtureConfig(), 0))
+    assert not [row for row in rows if isinstance(row, Rejected)]
+    assert counts(rows) == {
+        "llava_instruct": 4,
+        "sharegpt": 4,
+        "vqav2": 4,  # 12 questions about 4 images
+        "gqa": 4,
+        "aokvqa": 16,  # once per choice
+        "textcaps": 4,  # one of five captions
+        "refcoco": 8,  # 12 expressions per image in segments of 9
+        "grocery": 4,
+    }
+    assert [row.source for row in rows] == sorted(
+        (row.source for row in rows), key=MIXTURE_SOURCES.index
+    )
+    for row in rows:
+        assert (row.image is None) == (row.source == "sharegpt")
+        check_turns(row.turns, has_image=row.image is not None)
+
+
+def test_the_same_seed_gives_the_same_rows_and_another_does_not(raw):
+    config = MixtureConfig(limits={"vqav2": 2})
+    first = list(build_mixture(raw, config, 0))
+    assert first == list(build_mixture(raw, config, 0))
+    assert first != list(build_mixture(raw, config, 1))
+    assert counts(first)["vqav2"] == 2
+
+
+def test_boxes_are_on_the_padded_square(raw):
+    rows = build_mixture(raw, MixtureConfig(sources=("refcoco",)), 0)
+    texts = [turn.text for row in rows for turn in row.turns]
+    # [10, 0, 50, 40] of a 100 x 80 picture, which gets 10 rows of padding on top.
+    assert any("[0.10,0.10,0.60,0.50]" in text for text in texts)
+
+
+def test_the_house_source_may_be_absent_and_a_public_one_may_not(raw):
+    (raw / "grocery/grocery_train.json").unlink()
+    assert "grocery" not in counts(build_mixture(raw, MixtureConfig(), 0))
+    (raw / "gqa/train_balanced_questions.json").unlink()
+    with pytest.raises(DataError, match="leave its source out"):
+        list(build_mixture(raw, MixtureConfig(), 0))
