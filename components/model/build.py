@@ -1,0 +1,153 @@
+"""Assembly of a LLaVA model from a vision tower folder and a language model folder.
+
+In: two ordinary Hugging Face folders (a CLIP or SigLIP tower, any causal language model). Out:
+transformers' `LlavaForConditionalGeneration` in fp32 with a fresh connector, and its tokenizer.
+Nothing is trained or frozen here. Reference: the llava-hf conversion (image and pad tokens, rows
+resized to a multiple of 64).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    CLIPVisionModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    SiglipVisionModel,
+)
+
+from components.core.errors import CheckpointError, ConfigError
+from components.model.tokenizer import PAD_TOKEN, load_tokenizer
+from components.model.weights import check_weights
+
+ROW_MULTIPLE = 64
+"""Vocabulary rows are padded to this multiple, as in the llava-hf checkpoints (32,064 rows)."""
+CONNECTORS = ("mlp2x_gelu",)
+"""Connectors that transformers' projector can express."""
+
+
+@dataclass(frozen=True)
+class LlavaParts:
+    """A model and the tokenizer whose ids it was built for."""
+
+    model: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    image_token_id: int
+
+
+def build_llava(
+    vision_tower_path: str | Path,
+    language_model_path: str | Path,
+    connector: str = "mlp2x_gelu",
+    feature_layer: int = -2,
+    select: str = "default",
+    seed: int = 0,
+) -> LlavaParts:
+    """Return a LLaVA model of the two folders with a connector initialised from the seed.
+
+    `feature_layer` is the index into the tower's hidden states (-2 in LLaVA-1.5), `select`
+    "default" drops the CLS position and "full" keeps it. Raises ConfigError for an unknown
+    connector, CheckpointError for an unreadable folder.
+    """
+    if connector not in CONNECTORS:
+        raise ConfigError(
+            f"connector {connector!r} is not known; choose from {', '.join(CONNECTORS)}"
+        )
+    tokenizer, image_token_id = load_tokenizer(language_model_path)
+    vision_tower = _load(_tower_class(Path(vision_tower_path)), vision_tower_path)
+    language_model = _load(AutoModelForCausalLM, language_model_path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _make_room(language_model, len(tokenizer))
+        config = _llava_config(vision_tower, language_model, image_token_id, feature_layer, select)
+        config.text_config.pad_token_id = tokenizer.convert_tokens_to_ids(PAD_TOKEN)
+        with torch.device("meta"):  # the two big parts are replaced, so do not allocate them twice
+            model = LlavaForConditionalGeneration(config)
+        model.model.vision_tower = vision_tower
+        model.model.language_model = language_model.model
+        model.lm_head = language_model.lm_head
+        projector = model.model.multi_modal_projector.to_empty(device="cpu")
+        for linear in (projector.linear_1, projector.linear_2):
+            linear.reset_parameters()  # torch's default for nn.Linear, as in the original LLaVA
+    model.tie_weights()
+    model.generation_config = language_model.generation_config
+    return LlavaParts(model.float().eval(), tokenizer, image_token_id)
+
+
+def patches_per_image(config: LlavaConfig) -> int:
+    """Return how many positions one picture takes in the language model's sequence."""
+    vision = config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    return patches + (config.vision_feature_select_strategy == "full")
+
+
+def _llava_config(
+    vision_tower: PreTrainedModel,
+    language_model: PreTrainedModel,
+    image_token_id: int,
+    feature_layer: int,
+    select: str,
+) -> LlavaConfig:
+    config = LlavaConfig(
+        vision_config=vision_tower.config,
+        text_config=language_model.config,
+        image_token_index=image_token_id,
+        vision_feature_layer=feature_layer,
+        vision_feature_select_strategy=select,
+        tie_word_embeddings=bool(language_model.config.tie_word_embeddings),
+    )
+    config.image_seq_length = patches_per_image(config)
+    return config
+
+
+def _tower_class(path: Path) -> Any:
+    """The class that loads only the vision half of a CLIP or SigLIP folder."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such folder; expected a vision tower folder")
+    try:
+        kind = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: config.json cannot be read ({error})") from error
+    if kind.startswith("clip"):
+        return CLIPVisionModel
+    return SiglipVisionModel if kind.startswith("siglip") else AutoModel
+
+
+def _load(kind: Any, path: str | Path) -> PreTrainedModel:
+    """Load one part in fp32 from safetensors, with every weight accounted for."""
+    check_weights(Path(path))
+    try:
+        model, info = kind.from_pretrained(
+            path,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{path}: the model cannot be loaded ({error})") from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        absent = sorted(map(str, (*info["missing_keys"], *info["mismatched_keys"])))
+        raise CheckpointError(
+            f"{path}: {len(absent)} weights are missing or of another shape, first {absent[0]}; "
+            "expected a complete folder; fetch it again"
+        )
+    return model
+
+
+def _make_room(language_model: PreTrainedModel, num_tokens: int) -> None:
+    """Give the vocabulary rows for the new tokens; a table that is large enough stays as it is."""
+    rows = language_model.get_input_embeddings()
+    assert isinstance(rows, nn.Embedding)
+    if rows.num_embeddings < num_tokens or rows.num_embeddings % ROW_MULTIPLE:
+        language_model.resize_token_embeddings(
+            max(num_tokens, rows.num_embeddings), pad_to_multiple_of=ROW_MULTIPLE
+        )

@@ -1,0 +1,28 @@
+"""Jinja chat templates written into model folders, so that other servers prompt as we train.
+
+They say in Jinja what `components.data.conversation` renders; a test compares the two. The begin
+token is left to the tokenizer. `plain` (stage 1) is no chat and has none.
+"""
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+"""The system sentence of vicuna_v1 (llava/conversation.py at c121f043)."""
+
+VICUNA_V1 = (
+    SYSTEM
+    + " {% for message in messages %}"
+    + "{% if message['role'] == 'user' %}USER: "
+    + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    + "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    + "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    + "{% endif %} "
+    + "{% elif message['role'] == 'assistant' %}ASSISTANT: "
+    + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    + "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}</s>"
+    + "{% endif %}{% endfor %}"
+    + "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+CHAT_TEMPLATES: dict[str, str] = {"vicuna_v1": VICUNA_V1}

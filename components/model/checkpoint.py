@@ -1,0 +1,176 @@
+"""Model folders on disk: ordinary llava-hf folders with one more file, `lavaflow.json`.
+
+In: a model with its tokenizer, or a folder. Out: a folder that plain transformers, vLLM and SGLang
+load, or the loaded model with all that is needed to prompt it. Only safetensors are read. Training
+state (optimizer, data position) is not kept here (see `components.training.checkpointing`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from components.core.config import parse
+from components.core.errors import CheckpointError, ConfigError
+from components.data.images import ImageSpec
+from components.model.build import patches_per_image
+from components.model.chat_templates import CHAT_TEMPLATES
+from components.model.tokenizer import IMAGE_TOKEN, load_tokenizer
+from components.model.weights import check_weights
+
+SIDE_FILE = "lavaflow.json"
+SCHEMA_VERSION = 1
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be prompted; `extra` is what the step that made it wrote down (stage,
+    recipe, ...).
+    """
+
+    model: LlavaForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    image_spec: ImageSpec
+    template: str
+    image_token_id: int
+    patches_per_image: int
+    pad_token_id: int
+    eos_token_id: int
+    extra: Mapping[str, Any]
+
+
+def save(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    image_spec: ImageSpec,
+    template: str,
+    extra: Mapping[str, Any] | None = None,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
+    """Write the folder and return its path; weights keep the dtype that they have in memory.
+
+    `state_dict` replaces the model's own weights where those are partitioned (ZeRO-3 gathers them
+    first).
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    weights = None if state_dict is None else dict(state_dict)
+    model.save_pretrained(path, state_dict=weights)
+    _processor(model, tokenizer, image_spec, template).save_pretrained(path)
+    side = {
+        "schema_version": SCHEMA_VERSION,
+        "template": template,
+        "image_spec": image_spec.canonical(),
+        "image_token_id": model.config.image_token_id,
+        "patches_per_image": patches_per_image(model.config),
+        "extra": dict(extra or {}),
+    }
+    (path / SIDE_FILE).write_text(json.dumps(side, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loaded:
+    """Return the model of the folder in evaluation mode, with its tokenizer and prompt settings.
+
+    Raises CheckpointError when a file is missing, damaged, a pickle, or of another shape than the
+    configuration says.
+    """
+    path = Path(folder)
+    side, image_spec = _read_side(path)
+    check_weights(path)
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is not known; choose from {', '.join(DTYPES)}")
+    try:
+        model, info = LlavaForConditionalGeneration.from_pretrained(
+            path,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{path}: the model cannot be loaded ({error})") from error
+    wrong = sorted(
+        str(key)
+        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        for key in info[name]
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {len(wrong)} weights do not fit the configuration, first {wrong[0]}; "
+            "run the step that made this folder again"
+        )
+    tokenizer, image_token_id = load_tokenizer(path)
+    if image_token_id != model.config.image_token_id:
+        raise CheckpointError(
+            f"{path}: the tokenizer gives {IMAGE_TOKEN} id {image_token_id}, "
+            f"the model expects {model.config.image_token_id}; the folder mixes two models"
+        )
+    return Loaded(
+        model=model.to(device).eval(),
+        tokenizer=tokenizer,
+        image_spec=image_spec,
+        template=side["template"],
+        image_token_id=image_token_id,
+        patches_per_image=patches_per_image(model.config),
+        pad_token_id=int(tokenizer.pad_token_id),
+        eos_token_id=int(tokenizer.eos_token_id),
+        extra=side.get("extra", {}),
+    )
+
+
+def _read_side(path: Path) -> tuple[dict[str, Any], ImageSpec]:
+    side_path = path / SIDE_FILE
+    if not side_path.is_file():
+        raise CheckpointError(
+            f"{path}: no {SIDE_FILE}; expected a model folder written by lavaflow"
+        )
+    try:
+        side = json.loads(side_path.read_text(encoding="utf-8"))
+        if side["schema_version"] != SCHEMA_VERSION:
+            found = side["schema_version"]
+            raise CheckpointError(
+                f"{side_path}: schema version {found}; this code reads {SCHEMA_VERSION}"
+            )
+        str(side["template"])
+        return side, parse(ImageSpec, side["image_spec"], where="image_spec")
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{side_path}: cannot be read ({error!r}); restore the folder"
+        ) from error
+
+
+def _processor(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerBase,
+    spec: ImageSpec,
+    template: str,
+) -> LlavaProcessor:
+    """Return the processor with which plain transformers prepares the same prompts and pictures."""
+    size = {"height": spec.size_px, "width": spec.size_px}
+    image_processor = LlavaImageProcessorPil(
+        do_pad=spec.aspect
+        == "pad",  # transformers' default centre-crops, unlike stage 2 of LLaVA-1.5
+        size={"shortest_edge": spec.size_px},
+        crop_size=size,
+        image_mean=list(spec.mean),
+        image_std=list(spec.std),
+    )
+    vision = model.config.vision_config
+    return LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=vision.patch_size,
+        vision_feature_select_strategy=model.config.vision_feature_select_strategy,
+        chat_template=CHAT_TEMPLATES.get(template),
+        image_token=IMAGE_TOKEN,
+        # The CLS position: with 0 here transformers counts one patch too few (transformers #36002).
+        num_additional_image_tokens=1,
+    )

@@ -1,0 +1,81 @@
+"""From uint8 pixels and token ids to the language model's input embeddings.
+
+In: uint8 pictures at the model's size, ids in which every image token is already repeated once per
+patch. Out: embeddings [B, S, D]. Used by the loss and by generation alike. It does not resize or
+decode pictures.
+"""
+
+import torch
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+from transformers.models.clip.modeling_clip import CLIPVisionModel
+
+from components.core.errors import DataError
+from components.data.images import ImageSpec
+
+# Shapes: N pictures, P patches, V vision width, D model width, B rows, S positions
+
+
+def normalise_pixels(pixels_NCHW: Tensor, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
+    """Return float pixels ((x / 255 - mean) / std) on the device of the uint8 input."""
+    device = pixels_NCHW.device
+    # One multiply-add on the device: a quarter of the bytes travel compared with float pixels.
+    mean = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
+    std = torch.tensor(spec.std, device=device).view(-1, 1, 1)
+    return ((pixels_NCHW.float() - 255.0 * mean) / (255.0 * std)).to(dtype)
+
+
+def image_embeddings(
+    model: LlavaForConditionalGeneration, pixels_NCHW: Tensor, spec: ImageSpec
+) -> Tensor:
+    """Return connector outputs [N, P, D] of uint8 pictures.
+
+    The tower runs without gradients unless one of its parameters learns, and only as far as the
+    layer that is read: the layers after it cannot change the result.
+    """
+    tower = model.model.vision_tower
+    dtype = model.model.multi_modal_projector.linear_1.weight.dtype
+    learns = any(parameter.requires_grad for parameter in tower.parameters())
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        patches_NPV = _tower_features(model, normalise_pixels(pixels_NCHW, spec, dtype))
+    return model.model.multi_modal_projector(patches_NPV)
+
+
+def splice(
+    model: LlavaForConditionalGeneration, ids_BS: Tensor, image_NPD: Tensor | None
+) -> Tensor:
+    """Return token embeddings [B, S, D] with the image positions filled, pictures in reading order.
+
+    Raises DataError when the number of image positions is not N times P.
+    """
+    token_BSD = model.get_input_embeddings()(ids_BS)
+    is_image_BS = ids_BS == model.config.image_token_id
+    num_positions = int(is_image_BS.sum())
+    num_features = 0 if image_NPD is None else image_NPD.shape[0] * image_NPD.shape[1]
+    if num_positions != num_features:
+        raise DataError(
+            f"the batch has {num_positions} image positions but its pictures give {num_features} "
+            "patches; "
+            "expected one picture per image token, each token repeated once per patch"
+        )
+    if image_NPD is None:
+        return token_BSD
+    flat_KD = image_NPD.flatten(0, 1).to(token_BSD.dtype)
+    return token_BSD.masked_scatter(is_image_BS.unsqueeze(-1), flat_KD)
+
+
+def _tower_features(model: LlavaForConditionalGeneration, pixels_NCHW: Tensor) -> Tensor:
+    """Return the selected hidden states [N, P, V] of the tower."""
+    tower, layer = model.model.vision_tower, model.config.vision_feature_layer
+    if isinstance(tower, CLIPVisionModel) and isinstance(layer, int):
+        hidden_NPV = tower.pre_layrnorm(tower.embeddings(pixels_NCHW))
+        layers = tower.encoder.layers
+        for block in layers[: layer if layer >= 0 else len(layers) + 1 + layer]:
+            hidden_NPV = block(hidden_NPV, attention_mask=None)
+    else:
+        output = tower(pixels_NCHW, output_hidden_states=True, return_dict=True)
+        chosen = [layer] if isinstance(layer, int) else layer
+        hidden_NPV = torch.cat([output.hidden_states[index] for index in chosen], dim=-1)
+    if model.config.vision_feature_select_strategy == "default":
+        return hidden_NPV[:, 1:]
+    return hidden_NPV

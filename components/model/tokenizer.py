@@ -1,0 +1,40 @@
+"""The tokenizer of a LLaVA model: the language model's own, plus the image and padding tokens.
+
+In: a language model folder or a LLaVA folder. Out: the tokenizer with `<image>` and `<pad>`, and
+the image token's id, without building any model (prepare needs only this). It does not render
+conversations (see `components.data.conversation`). Reference: the llava-hf conversion adds
+`<image>` (id = vocabulary size) and then `<pad>`.
+"""
+
+from pathlib import Path
+
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
+
+from components.core.errors import CheckpointError
+
+IMAGE_TOKEN = "<image>"
+PAD_TOKEN = "<pad>"
+
+
+def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizerBase, int]:
+    """Return the tokenizer with image and padding tokens, and the image token's id.
+
+    Adding is idempotent: a LLaVA folder's tokenizer comes back with the same ids.
+    Raises CheckpointError when the folder holds no readable tokenizer.
+    """
+    path = Path(language_model_path)
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: no such folder; expected a Hugging Face model folder")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # transformers raises many kinds for a bad folder
+        raise CheckpointError(
+            f"{path}: the tokenizer cannot be read ({type(error).__name__}: {error}); "
+            "expected tokenizer.json and tokenizer_config.json; restore the folder"
+        ) from error
+    for text in (IMAGE_TOKEN, PAD_TOKEN):
+        if tokenizer.convert_tokens_to_ids(text) in (None, tokenizer.unk_token_id):
+            tokenizer.add_tokens([AddedToken(text, special=True, normalized=False)])
+    tokenizer.pad_token = PAD_TOKEN
+    tokenizer.padding_side = "right"
+    return tokenizer, int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))

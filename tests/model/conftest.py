@@ -1,0 +1,89 @@
+"""A tiny random tower and language model on disk: real parts, small enough for seconds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from components.data.config import ImageSpec
+from components.model.build import LlavaParts, build_llava
+
+IMAGE_PX = 28
+PATCHES = 4
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def image_spec() -> ImageSpec:
+    return ImageSpec(size_px=IMAGE_PX, aspect="pad", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.25))
+
+
+@pytest.fixture(scope="session")
+def vision_tower_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("tower")
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=IMAGE_PX,
+        patch_size=14,
+    )
+    CLIPVisionModel(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def language_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("language_model")
+    tokenizer = _tokenizer()
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(2)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        initializer_range=0.3,  # large, so that the choices of a random model are clear-cut
+        bos_token_id=1,
+        eos_token_id=2,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def parts(vision_tower_path: Path, language_model_path: Path) -> LlavaParts:
+    return build_llava(vision_tower_path, language_model_path, seed=3)
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<unk>", "<s>", "</s>", *[f"<0x{value:02X}>" for value in range(256)]],
+        show_progress=False,
+    )
+    backend.train_from_iterator(
+        ["what is in the image ? a red dog . USER: ASSISTANT: yes no"] * 5, trainer
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )

@@ -1,0 +1,99 @@
+"""Assembly: ids, rows, counts and refusals."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPVisionModel, LlamaForCausalLM
+
+from components.core.errors import CheckpointError, ConfigError
+from components.model.build import LlavaParts, build_llava, patches_per_image
+from components.model.freeze import freeze_for_stage
+from components.model.tokenizer import load_tokenizer
+
+
+def test_image_and_padding_tokens_follow_the_vocabulary(
+    parts: LlavaParts, language_model_path: Path
+) -> None:
+    vocabulary = LlamaForCausalLM.from_pretrained(language_model_path).config.vocab_size
+    assert parts.image_token_id == vocabulary
+    assert parts.tokenizer.pad_token_id == vocabulary + 1
+    rows = parts.model.get_input_embeddings().weight
+    assert rows.shape[0] % 64 == 0 and rows.shape[0] >= vocabulary + 2
+    assert parts.model.lm_head.weight.shape[0] == rows.shape[0]
+    assert parts.model.config.image_seq_length == patches_per_image(parts.model.config) == 4
+
+
+def test_tokenizer_alone_gives_the_ids_of_the_built_model(
+    parts: LlavaParts, language_model_path: Path
+) -> None:
+    tokenizer, image_token_id = load_tokenizer(language_model_path)
+    text = "what is <image> in the image ? caf\u00e9 <pad>"
+    assert image_token_id == parts.image_token_id
+    assert tokenizer(text).input_ids == parts.tokenizer(text).input_ids
+    assert image_token_id in tokenizer(text).input_ids
+
+
+def test_the_parts_keep_their_weights(
+    parts: LlavaParts, vision_tower_path: Path, language_model_path: Path
+) -> None:
+    tower = CLIPVisionModel.from_pretrained(vision_tower_path)
+    for name, weight in tower.state_dict().items():
+        assert torch.equal(weight, parts.model.model.vision_tower.state_dict()[name]), name
+    language = LlamaForCausalLM.from_pretrained(language_model_path)
+    for name, weight in language.state_dict().items():
+        rows = parts.model.model.language_model.state_dict() | {
+            "lm_head.weight": parts.model.lm_head.weight
+        }
+        found = rows[name.removeprefix("model.")]
+        assert torch.equal(weight, found[: len(weight)]), name
+
+
+def test_the_seed_decides_the_connector(
+    parts: LlavaParts, vision_tower_path: Path, language_model_path: Path
+) -> None:
+    again = build_llava(vision_tower_path, language_model_path, seed=3)
+    other = build_llava(vision_tower_path, language_model_path, seed=4)
+    states = [p.model.state_dict() for p in (parts, again, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    name = "model.multi_modal_projector.linear_1.weight"
+    assert not torch.equal(states[0][name], states[2][name])
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        (("connector",), "model.multi_modal_projector"),
+        (
+            ("connector", "language_model"),
+            ("model.multi_modal_projector", "model.language_model", "lm_head"),
+        ),
+        (("vision_tower",), "model.vision_tower"),
+    ],
+    ids=["pretrain", "finetune", "tower"],
+)
+def test_freezing_leaves_exactly_the_named_parts(
+    parts: LlavaParts, train: tuple[str, ...], expected: str | tuple[str, ...]
+) -> None:
+    counts = freeze_for_stage(parts.model, train)
+    learns = {name for name, p in parts.model.named_parameters() if p.requires_grad}
+    assert learns == {
+        name for name, _ in parts.model.named_parameters() if name.startswith(expected)
+    }
+    sizes = {name: p.numel() for name, p in parts.model.named_parameters()}
+    assert counts == (sum(sizes[name] for name in learns), sum(sizes.values()))
+
+
+def test_connector_count_is_that_of_two_linear_layers(parts: LlavaParts) -> None:
+    assert freeze_for_stage(parts.model, ("connector",)).trainable == 16 * 24 + 24 + 24 * 24 + 24
+
+
+def test_unknown_names_are_refused(
+    parts: LlavaParts, vision_tower_path: Path, language_model_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="expected one or more of connector"):
+        freeze_for_stage(parts.model, ("projector",))
+    with pytest.raises(ConfigError, match="choose from mlp2x_gelu"):
+        build_llava(vision_tower_path, language_model_path, connector="linear")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        build_llava(vision_tower_path, language_model_path / "absent")
