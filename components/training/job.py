@@ -1,0 +1,19 @@
+"""What the caller hands to each worker of a stage. Light to import: it crosses process borders."""
+
+from dataclasses import dataclass
+
+from components.training.config import StageConfig
+from components.training.materials import Materials
+
+FINAL = "final"
+"""Name of the last checkpoint of a run: the finished model folder itself."""
+
+
+@dataclass(frozen=True)
+class WorkerJob:
+    """All that a worker needs; picklable."""
+
+    config: StageConfig
+    materials: Materials
+    fingerprint: str
+    """Identity of the recipe: a checkpoint of another one is refused."""

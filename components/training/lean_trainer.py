@@ -1,0 +1,112 @@
+"""Ray Train's trainer without the helpers a stage has no use for, so that it starts sooner.
+
+In: what Ray Train's `DataParallelTrainer` takes. Out: the same `fit()`. Ray Train starts one
+process each for Ray Data, for an autoscaler and for tidying up through the dashboard; each costs
+about two seconds of CPU, and on two cores two CPU seconds are one second of waiting per stage.
+Each is left out only where it could do nothing. `TorchTrainer` itself is not used because it makes
+the caller and the controller import torch; `ranks.py` starts the process group instead.
+
+Nothing heavy is imported until `lean_trainer()` is called. The names below are not public, so they
+are looked up with care: where Ray has changed, its own defaults stay. Read in ray 2.60.
+"""
+
+import functools
+import logging
+import os
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+# How often Ray Train's controller looks at its workers. Its default of 2 s is felt at the start, at
+# every report and at the end of a short run.
+_POLL_S = 0.1
+
+
+def lean_trainer(**arguments: Any) -> Any:
+    """Return a Ray Train trainer for these arguments of `DataParallelTrainer`."""
+    _set_environment()
+    return _trainer_class()(**arguments)
+
+
+def _set_environment() -> None:
+    """Set what Ray Train reads in this process and hands on to its controller and workers."""
+    import ray
+
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
+    if len([node for node in ray.nodes() if node["Alive"]]) == 1:
+        # The watcher warns of other nodes being taken away; here there are none.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+
+
+@functools.cache
+def _trainer_class() -> type:
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    class LeanTrainer(DataParallelTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            surplus = _surplus_callbacks(bool(self.datasets))
+            callbacks = super()._create_default_callbacks()
+            return [c for c in callbacks if type(c).__name__ not in surplus]
+
+        def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+            if not _has_autoscaler():
+                arguments["scaling_policy"] = _without_autoscaler(arguments["scaling_policy"])
+            return super()._initialize_and_run_controller(**arguments)
+
+    return LeanTrainer
+
+
+def _surplus_callbacks(has_datasets: bool) -> set[str]:
+    names = set()
+    if not has_datasets:
+        names.add("DatasetsCallback")
+    if not _has_dashboard():
+        # It asks the dashboard whether the controller lives, and without one dies with a traceback.
+        names.add("PlacementGroupCleanerCallback")
+    return names
+
+
+def _without_autoscaler(policy: Any) -> Any:
+    """Stop a fixed scaling policy from asking an autoscaler that does not exist for nodes."""
+    from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+
+    if type(policy) is not FixedScalingPolicy:
+        return policy
+    return _quiet_policy_class()(policy.scaling_config)
+
+
+@functools.cache
+def _quiet_policy_class() -> type:
+    from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+
+    class QuietFixedPolicy(FixedScalingPolicy):
+        def _send_resource_request(self) -> None:
+            pass
+
+        def _maybe_send_resource_request(self) -> None:
+            pass
+
+        def _cancel_resource_request(self) -> None:
+            pass
+
+    return QuietFixedPolicy
+
+
+def _has_autoscaler() -> bool:
+    """Whether the cluster told Ray which nodes it could add."""
+    from ray._private.state import state
+
+    try:
+        return bool(state.get_max_resources_from_cluster_config())
+    except Exception:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
+        return True
+
+
+def _has_dashboard() -> bool:
+    """Whether the cluster runs the dashboard that answers questions about actors."""
+    from ray._private.services import get_webui_url_from_internal_kv
+
+    try:
+        return bool(get_webui_url_from_internal_kv())
+    except Exception:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
+        return True

@@ -1,0 +1,137 @@
+"""What a stage works on: the model it starts from, the batches it sees, the folder it leaves.
+
+In: paths and the stage's settings. Out: opened model, loader and writer. This is the one place
+where training meets the model and data floors; everything heavy is imported inside functions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from components.core.errors import ConfigError
+from components.training.config import BasePaths, StageConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from components.data.config import ImageSpec, PreparedData
+    from components.data.loader import Batch
+
+
+class BatchSource(Protocol):
+    """Yields one rank's share of each global batch, from any step on."""
+
+    num_steps: int
+
+    def batches(self, start_step: int = 0) -> "Iterator[Batch]":
+        """Yield the share of global batch `start_step`, `start_step + 1`, ..."""
+        ...
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A model in memory with all that is needed to read its data and to save it again."""
+
+    model: Any
+    tokenizer: Any
+    image_spec: "ImageSpec"
+    image_token_id: int
+    pad_token_id: int
+    patches_per_image: int
+
+    def loss_module(self) -> "nn.Module":
+        """Return the module whose forward is the loss; it shares the model's weights."""
+        from components.model.loss import LossModel
+
+        return LossModel(self.model, self.image_spec)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Where a stage's model and data are; only paths and settings, so it travels to workers."""
+
+    start: BasePaths | str
+    """The two base folders, or the LLaVA folder an earlier stage left."""
+    data_path: str
+    """Folder of the prepared data."""
+
+    def open_model(self, config: StageConfig) -> OpenedModel:
+        """Return the model the stage starts from: fp32, on the CPU, nothing frozen yet."""
+        from components.model import build, checkpoint
+
+        prepared = self._prepared()
+        if isinstance(self.start, BasePaths):
+            parts = build.build_llava(
+                self.start.vision_tower_path,
+                self.start.language_model_path,
+                connector=self.start.connector,
+                feature_layer=self.start.feature_layer,
+                select=self.start.select,
+                seed=config.seed,
+            )
+            model, tokenizer = parts.model, parts.tokenizer
+            image_token_id, patches = parts.image_token_id, build.patches_per_image(model.config)
+        else:
+            loaded = checkpoint.load(self.start, dtype="float32", device="cpu")
+            model, tokenizer = loaded.model, loaded.tokenizer
+            image_token_id, patches = loaded.image_token_id, loaded.patches_per_image
+        self._check(prepared, config, image_token_id, patches)
+        return OpenedModel(
+            model, tokenizer, prepared.image, image_token_id, int(tokenizer.pad_token_id), patches
+        )
+
+    def open_batches(
+        self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int
+    ) -> BatchSource:
+        """Return this rank's share of every global batch."""
+        from components.data.loader import Loader
+
+        return Loader(
+            self.data_path,
+            global_batch=config.global_batch,
+            pad_token_id=opened.pad_token_id,
+            rank=rank,
+            world_size=world_size,
+            seed=config.seed,
+            epochs=config.epochs,
+        )
+
+    def write_model(
+        self, opened: OpenedModel, config: StageConfig, folder: Path, facts: dict[str, Any]
+    ) -> None:
+        """Write the model as an ordinary LLaVA folder, in bf16 unless the stage ran in fp32."""
+        import torch
+
+        from components.model import checkpoint
+
+        if config.precision == "bf16":
+            opened.model.to(torch.bfloat16)
+        checkpoint.save(
+            opened.model,
+            opened.tokenizer,
+            folder,
+            opened.image_spec,
+            config.template,
+            extra={"stage": config.canonical(), **facts},
+        )
+
+    def _prepared(self) -> "PreparedData":
+        from components.data.prepared import read_prepared
+
+        return read_prepared(self.data_path)
+
+    def _check(
+        self, prepared: "PreparedData", config: StageConfig, image_token_id: int, patches: int
+    ) -> None:
+        found = {
+            "template": (prepared.template, config.template),
+            "image_token_id": (prepared.image_token_id, image_token_id),
+            "patches_per_image": (prepared.patches_per_image, patches),
+        }
+        for name, (in_data, wanted) in found.items():
+            if in_data != wanted:
+                raise ConfigError(
+                    f"{self.data_path}: prepared with {name}={in_data!r}, but {config.name} works "
+                    f"with {wanted!r}; prepare the data with the same base models and template"
+                )

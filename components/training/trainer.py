@@ -1,0 +1,249 @@
+"""One stage as one call: data and a starting model in, a LLaVA folder out.
+
+In: a StageConfig, paths, a run name. Out: a `ModelCheckpoint` record and the model folder at
+`output_path`. Ray Train runs the workers; a dead worker restarts the group from the last complete
+checkpoint, and the same (storage_path, run_name) resumes after the death of this process too. The
+caller reserves no CPU: the workers reserve theirs. Not here: tracking (a callback gets the
+numbers).
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import ClusterError, LavaflowError, TrainingError
+from components.training.config import BasePaths, ModelCheckpoint, StageConfig
+from components.training.deepspeed_config import plan_batches
+from components.training.job import FINAL, WorkerJob
+from components.training.lean_trainer import lean_trainer
+from components.training.materials import Materials
+
+if TYPE_CHECKING:
+    from ray.train import Checkpoint, Result, UserCallback
+
+log = logging.getLogger(__name__)
+
+OnMetrics = Callable[[dict[str, float], int], None]
+
+
+def train_stage(
+    config: StageConfig,
+    data_path: str | Path,
+    start: BasePaths | str | Path,
+    output_path: str | Path,
+    run_name: str,
+    storage_path: str,
+    on_metrics: OnMetrics | None = None,
+) -> ModelCheckpoint:
+    """Train one stage and leave its LLaVA folder at `output_path` (whole, or not at all).
+
+    `start` is the two base folders or an earlier stage's LLaVA folder. `storage_path` (a local
+    folder or a URI that every worker reaches) keeps the checkpoints below `run_name`.
+    `on_metrics(metrics, step)` is called in another process, so it must be picklable; steps only
+    ever increase. Raises ConfigError, DataError or CheckpointError for what the user can mend,
+    ClusterError when the cluster can never offer the workers, TrainingError when training itself
+    cannot go on.
+    """
+    plan_batches(config, config.num_workers)
+    _check_cluster(config)
+    materials = Materials(start if isinstance(start, BasePaths) else str(start), str(data_path))
+    result = _finished(storage_path, run_name)
+    if result is None:
+        result = _fit(config, materials, run_name, storage_path, on_metrics)
+    facts = result.metrics or {}
+    if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
+        raise TrainingError(f"{run_name}: the run ended without a finished model; run it again")
+    _publish(result.checkpoint, Path(output_path))
+    known = set(ModelCheckpoint.model_fields)
+    return ModelCheckpoint(
+        stage=config.name,
+        template=config.template,
+        **{name: value for name, value in facts.items() if name in known},
+    )
+
+
+def _fit(
+    config: StageConfig,
+    materials: Materials,
+    run_name: str,
+    storage_path: str,
+    on_metrics: OnMetrics | None,
+) -> "Result":
+    from ray.train import (
+        CheckpointConfig,
+        FailureConfig,
+        LoggingConfig,
+        RunConfig,
+        ScalingConfig,
+        TrainingFailedError,
+    )
+
+    resources: dict[str, float] = {"CPU": config.num_cpus_per_worker}
+    if config.uses_gpu:
+        resources["GPU"] = config.num_gpus_per_worker
+    job = WorkerJob(config, materials, _fingerprint(config))
+    trainer = lean_trainer(
+        train_loop_per_worker=_run_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.uses_gpu,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name=run_name,
+            storage_path=storage_path,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
+            callbacks=[_forwarder(on_metrics)],
+            # Its own lines name every report of every rank; ours say what a reader needs.
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except TrainingFailedError as error:
+        raise _readable(error, config, run_name) from None
+    outcome = result.return_value or {}
+    if isinstance(outcome.get("error"), Exception):
+        raise outcome["error"]
+    return result
+
+
+def _run_worker(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run in each worker; the import is here so that the caller never imports torch."""
+    from components.training.worker import run_worker
+
+    return run_worker(settings["job"])
+
+
+def _forwarder(on_metrics: OnMetrics | None) -> "UserCallback":
+    """Return the callback that hands each point of the curves on, in Ray Train's controller."""
+    from ray.train import UserCallback
+
+    class Forwarder(UserCallback):
+        last_step = 0
+
+        def after_report(
+            self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
+        ) -> None:
+            # After a restart the steps since the last checkpoint come again: known points.
+            step = metrics[0]["step"]
+            if on_metrics and "point" in metrics[0] and step > self.last_step:
+                self.last_step = step
+                on_metrics(metrics[0]["point"], step)
+
+        def after_exception(
+            self, run_context: Any, worker_exceptions: dict[int, Exception]
+        ) -> None:
+            for rank, error in worker_exceptions.items():
+                log.warning("worker %d failed: %s", rank, _last_line(error))
+
+    return Forwarder()
+
+
+def _check_cluster(config: StageConfig) -> None:
+    """Refuse what the whole cluster could never offer; waiting for busy resources is fine."""
+    import ray
+
+    if not ray.is_initialized():
+        raise ClusterError("no Ray cluster is connected; start one with ray.init() or an address")
+    places = 0
+    for node in ray.nodes():
+        have = node["Resources"] if node["Alive"] else {}
+        fits = have.get("CPU", 0) // config.num_cpus_per_worker
+        if config.uses_gpu:
+            fits = min(fits, have.get("GPU", 0) // config.num_gpus_per_worker)
+        places += int(fits)
+    if places < config.num_workers:
+        offer = ray.cluster_resources()
+        raise ClusterError(
+            f"{config.name} wants {config.num_workers} workers of {config.num_cpus_per_worker:g} "
+            f"CPU and {config.num_gpus_per_worker:g} GPU; the cluster has room for {places} "
+            f"({offer.get('CPU', 0):g} CPU, {offer.get('GPU', 0):g} GPU in all); lower "
+            f"{config.name}.num_workers or add nodes"
+        )
+
+
+def _finished(storage_path: str, run_name: str) -> "Result | None":
+    """Return the result of a run that already wrote its finished model, or None."""
+    if "://" not in storage_path and not (Path(storage_path) / run_name).exists():
+        return None
+    from ray.train import Result
+
+    try:
+        result = Result.from_path(f"{storage_path.rstrip('/')}/{run_name}")
+    except (RuntimeError, OSError, ValueError):
+        return None  # nothing there yet, or a snapshot that was cut: Ray Train starts anew
+    if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
+        return None
+    return result
+
+
+def _publish(checkpoint: "Checkpoint", output_path: Path) -> None:
+    """Bring the finished folder to `output_path` under a temporary name first."""
+    output_path.parent.mkdir(parents=True, exist_ok=True)
+    partial = output_path.with_name(f".{output_path.name}.{uuid.uuid4().hex[:8]}")
+    if checkpoint.filesystem.type_name == "local":
+        # Links cost nothing and leave the run's own copy, so a crash after this repeats nothing.
+        shutil.copytree(checkpoint.path, partial, copy_function=_link_or_copy)
+    else:
+        checkpoint.to_directory(partial)
+    if output_path.exists():
+        for item in partial.iterdir():
+            item.replace(output_path / item.name)
+        partial.rmdir()
+    else:
+        partial.rename(output_path)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _fingerprint(config: StageConfig) -> str:
+    """Identify what a checkpoint must agree with: every field that changes what is learnt."""
+    values = config.canonical()
+    for name, field in type(config).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("identity") is False:
+            del values[name]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _readable(error: Exception, config: StageConfig, run_name: str) -> LavaflowError:
+    """Turn Ray Train's failure into one line that names the cause."""
+    failures: dict[int, Exception] = getattr(error, "worker_failures", {}) or {}
+    for failure in failures.values():
+        cause = _original(failure)
+        if isinstance(cause, LavaflowError):
+            return cause
+    lines = [f"worker {rank}: {_last_line(_original(e))}" for rank, e in sorted(failures.items())]
+    reason = "; ".join(lines) or _last_line(error)
+    return TrainingError(
+        f"{config.name} ({run_name}) failed after {config.max_failures} restart(s): {reason}"
+    )
+
+
+def _original(error: Exception) -> Exception:
+    """Unwrap Ray's and Ray Train's wrappers around a worker's exception."""
+    for name in ("_base_exc", "cause", "_cause", "original_exception"):
+        inner = getattr(error, name, None)
+        if isinstance(inner, Exception):
+            return _original(inner)
+    return error
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1] if lines else "no message"
+    return text if type(error).__name__ in text else f"{type(error).__name__}: {text}"

@@ -1,0 +1,288 @@
+"""What each Ray Train worker runs: one rank of a stage, from opened model to reported result.
+
+In: a `WorkerJob`. Out: checkpoints and metrics through `ray.train.report`, the finished model
+folder as the last checkpoint (named `final`), and a small dictionary: the facts of the run, or the
+error that all ranks agreed on. An error that only one rank meets is raised, and Ray restarts the
+group from the last checkpoint.
+"""
+
+import logging
+import tempfile
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.core.errors import CheckpointError, LavaflowError
+from components.training.checkpointing import OtherRecipe, Progress, SavedState, read, write_shard
+from components.training.config import StageConfig
+from components.training.job import FINAL, WorkerJob
+from components.training.materials import OpenedModel
+from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
+from components.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from components.training.deepspeed_engine import DeepSpeedEngine
+    from components.training.loop import StepOutcome
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(job: WorkerJob) -> dict[str, Any]:
+    """Train one rank to the end and return the run's facts (the same on every rank)."""
+    import ray.train
+    import torch
+
+    torch.set_num_threads(max(1, int(job.config.num_cpus_per_worker)))
+    _quieten()
+    last = ray.train.get_checkpoint()
+    if last is not None and Path(last.path).name == FINAL:
+        return {}
+    ranks = join_ranks(job.config.uses_gpu)
+    with tempfile.TemporaryDirectory(prefix="lavaflow-stage-") as scratch:
+        try:
+            stage = _Stage(job, ranks, Path(scratch))
+            stage.train()
+            return stage.finish()
+        except _Agreed as stop:
+            return {"error": stop.reason}
+        finally:
+            leave_ranks()
+
+
+class _Agreed(Exception):
+    """Every rank knows of this error and stops with it, so none waits for another."""
+
+    def __init__(self, reason: Exception):
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass
+class _Interval:
+    """The steps since the last point of the curves."""
+
+    started: float = field(default_factory=time.perf_counter)
+    outcomes: list["StepOutcome"] = field(default_factory=list)
+
+    def point(self, rate: float) -> dict[str, float]:
+        seconds = max(1e-9, time.perf_counter() - self.started)
+        count = len(self.outcomes)
+        return {
+            "train/loss": sum(o.loss for o in self.outcomes) / count,
+            "train/grad_norm": sum(o.grad_norm for o in self.outcomes) / count,
+            "train/learning_rate": rate,
+            "train/samples_per_s": sum(o.num_samples for o in self.outcomes) / seconds,
+            "train/tokens_per_s": sum(o.num_tokens for o in self.outcomes) / seconds,
+        }
+
+
+class _Stage:
+    """One rank's run: its engine, its batches and where it stands."""
+
+    def __init__(self, job: WorkerJob, ranks: AcrossRanks, scratch: Path):
+        self.job, self.config, self.ranks, self.scratch = job, job.config, ranks, scratch
+        # Checkpoint folders carry the attempt's name: files of a dead attempt never mix in.
+        self.attempt = ranks.first(uuid.uuid4().hex[:8])
+        opened, saved = self._open()
+        self.engine = self._start_engine(opened, saved)
+
+    def _open(self) -> tuple[OpenedModel, SavedState | None]:
+        """Do everything that can fail on one rank alone, then let all ranks know how it went."""
+        error: Exception | None = None
+        saved: SavedState | None = None
+        try:
+            opened = self.job.materials.open_model(self.config)
+            self.counts = _freeze(opened, self.config)
+            self.batches = self.job.materials.open_batches(
+                opened, self.config, self.ranks.rank, self.ranks.world_size
+            )
+            self.num_steps = min(
+                self.batches.num_steps, self.config.max_steps or self.batches.num_steps
+            )
+            saved = _latest_checkpoint(self.job.fingerprint, self.scratch)
+            if saved is not None:
+                saved.load_weights(opened.model)
+        except LavaflowError as caught:
+            error = caught
+        if (reason := self.ranks.agree(error)) is not None:
+            raise _Agreed(reason)
+        self.step = saved.progress.step if saved else 0
+        steps = self.ranks.sum([self.step])
+        if steps != [self.step * self.ranks.world_size]:
+            raise CheckpointError("the ranks read different checkpoints; is the storage shared?")
+        self.losses = deque(saved.progress.recent_losses if saved else (), maxlen=10)
+        return opened, saved
+
+    def _start_engine(self, opened: OpenedModel, saved: SavedState | None) -> "DeepSpeedEngine":
+        from components.training.deepspeed_config import plan_batches
+        from components.training.deepspeed_engine import DeepSpeedEngine
+        from components.training.loop import SummedLoss
+
+        config = self.config
+        self.micro_batch = plan_batches(config, self.ranks.world_size).micro_batch
+        if config.activation_checkpointing:
+            opened.model.gradient_checkpointing_enable()
+        opened.model.train()
+        autocast = config.precision == "bf16" and not config.uses_gpu
+        module = SummedLoss(opened.loss_module(), autocast)
+        names = {id(p): n for n, p in opened.model.named_parameters()}
+        engine = DeepSpeedEngine(module, config, self.ranks.world_size, names)
+        if saved is not None:
+            engine.restore_optimizer(saved)
+        if self.ranks.rank == 0:
+            log.info(
+                "%s: %s of %s parameters learn; %d steps of %d samples from step %d, %d worker(s)",
+                config.name,
+                f"{self.counts[0]:,}",
+                f"{self.counts[1]:,}",
+                self.num_steps,
+                config.global_batch,
+                self.step,
+                self.ranks.world_size,
+            )
+        return engine
+
+    def train(self) -> None:
+        """Take the remaining steps, reporting and checkpointing on the way."""
+        import ray.train
+
+        from components.training.loop import seed_step, train_step
+
+        config = self.config
+        batches = self.batches.batches(self.step)
+        interval = _Interval()
+        while self.step < self.num_steps:
+            seed_step(config.seed, self.step, self.ranks.rank)
+            rate = learning_rate(
+                self.step, self.num_steps, config.warmup_ratio, config.learning_rate
+            )
+            try:
+                outcome = train_step(
+                    self.engine, lambda: next(batches), rate, self.micro_batch, self.ranks
+                )
+            except LavaflowError as error:
+                if error is not self.ranks.agreed:
+                    raise
+                raise _Agreed(_at_step(error, self.step)) from error
+            self.step += 1
+            self.losses.append(outcome.loss)
+            interval.outcomes.append(outcome)
+            saves = bool(config.checkpoint_every_steps) and (
+                self.step % config.checkpoint_every_steps == 0 and self.step < self.num_steps
+            )
+            logs = self.step % config.log_every_steps == 0 or self.step == self.num_steps
+            report: dict[str, Any] = {"step": self.step}
+            if logs:
+                report |= {"point": interval.point(rate)}
+                interval = _Interval()
+            if saves:
+                self._save(report)
+            elif logs:
+                ray.train.report(report)
+
+    def _save(self, report: dict[str, Any]) -> None:
+        """Publish a checkpoint of this step: all ranks' files or none."""
+        import ray.train
+
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            write_shard(
+                self.engine,
+                Path(folder),
+                Progress(self.step, list(self.losses)),
+                self.job.fingerprint,
+                self.ranks.rank,
+                self.ranks.world_size,
+            )
+            ray.train.report(
+                report,
+                checkpoint=ray.train.Checkpoint.from_directory(folder),
+                checkpoint_dir_name=f"step-{self.step:08d}-{self.attempt}",
+            )
+
+    def finish(self) -> dict[str, Any]:
+        """Write the finished model as the run's last checkpoint and return the facts of the run."""
+        import ray.train
+
+        facts = {
+            "num_steps": self.step,
+            "num_samples": self.step * self.config.global_batch,
+            "final_loss": sum(self.losses) / max(1, len(self.losses)),
+            "num_trainable": self.counts[0],
+            "num_parameters": self.counts[1],
+        }
+        weights = {}
+        for name in self.engine.parameter_names():
+            weight = self.engine.whole_weight(name)
+            if self.ranks.rank == 0:
+                weights[name] = weight.to("cpu")
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            checkpoint = None
+            if self.ranks.rank == 0:
+                self._write_model(weights, Path(folder), facts)
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(
+                {"step": self.step, **facts}, checkpoint=checkpoint, checkpoint_dir_name=FINAL
+            )
+        return facts
+
+    def _write_model(self, weights: dict[str, Any], folder: Path, facts: dict[str, Any]) -> None:
+        """Open the starting model anew (ZeRO-3 took the other apart) and put the new weights in."""
+        import torch
+
+        opened = self.job.materials.open_model(self.config)
+        with torch.no_grad():
+            for name, parameter in opened.model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+        self.job.materials.write_model(opened, self.config, folder, facts)
+
+
+def _quieten() -> None:
+    """Keep other packages' progress bars and notes to their own authors out of the run's log."""
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    # Torch renamed a function that DeepSpeed 0.19 calls by its old name.
+    warnings.filterwarnings("ignore", message=".*is deprecated. Please use.*", module="torch")
+
+
+def _freeze(opened: OpenedModel, config: StageConfig) -> tuple[int, int]:
+    from components.model.freeze import freeze_for_stage
+
+    counts = freeze_for_stage(opened.model, config.train)
+    return counts.trainable, counts.total
+
+
+def _at_step(error: Exception, step: int) -> Exception:
+    return type(error)(f"step {step + 1}: {error}")
+
+
+def _latest_checkpoint(fingerprint: str, scratch: Path) -> SavedState | None:
+    """Return the newest checkpoint that is complete, passing over damaged ones with a warning."""
+    import ray.train
+
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return None
+    known = [reported.checkpoint for reported in ray.train.get_all_reported_checkpoints()]
+    for checkpoint in [last, *(c for c in reversed(known) if c.path != last.path)]:
+        try:
+            return read(_local_folder(checkpoint, scratch), fingerprint)
+        except OtherRecipe:
+            raise
+        except CheckpointError as error:
+            log.warning("checkpoint passed over: %s", error)
+    log.warning("no checkpoint of this run is complete; training starts at its first step")
+    return None
+
+
+def _local_folder(checkpoint: Any, scratch: Path) -> Path:
+    """Return the checkpoint's folder on this machine, downloaded if it is remote."""
+    if checkpoint.filesystem.type_name == "local":
+        return Path(checkpoint.path)
+    return Path(checkpoint.to_directory(scratch / Path(checkpoint.path).name))

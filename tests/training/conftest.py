@@ -1,0 +1,33 @@
+"""A tiny base, tiny prepared data and a small stage: the real parts, small enough for seconds."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from components.training.config import BasePaths, StageConfig
+from components.training.materials import Materials
+from tests.training.tiny import stage, write_base, write_prepared
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BasePaths:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, base: BasePaths) -> Path:
+    """Folders `pretrain` (24 captions) and `finetune` (48 rows, some without an image)."""
+    return write_prepared(tmp_path_factory.mktemp("prepared"), base)
+
+
+@pytest.fixture
+def materials(base: BasePaths, prepared: Path) -> Materials:
+    return Materials(base, str(prepared / "finetune"))
+
+
+@pytest.fixture
+def config() -> StageConfig:
+    return stage()

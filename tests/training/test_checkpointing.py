@@ -1,0 +1,113 @@
+"""Checkpoint files: complete or refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from components.core.errors import CheckpointError
+from components.training.checkpointing import OtherRecipe, Progress, read, write_shard
+
+
+class Tensors:
+    """Three parameters of different sizes, as whole tensors."""
+
+    sizes = {"connector.weight": (8, 4), "connector.bias": (8,), "lm_head.weight": (5, 4)}
+
+    def parameter_names(self):
+        return list(self.sizes)
+
+    def shape(self, name):
+        return torch.Size(self.sizes[name])
+
+    def whole(self, name):
+        generator = torch.Generator().manual_seed(len(name))
+        return {
+            kind: torch.randn(self.shape(name), generator=generator)
+            for kind in ("weight", "exp_avg", "exp_avg_sq")
+        }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for rank in range(2):
+        write_shard(Tensors(), tmp_path / "step", Progress(7, [1.5, 0.1]), "recipe", rank, 2)
+    return tmp_path / "step"
+
+
+def test_what_was_written_is_read(folder):
+    saved = read(folder, "recipe")
+    assert saved.progress == Progress(7, [1.5, 0.1])
+    for name in Tensors.sizes:
+        for kind, tensor in Tensors().whole(name).items():
+            assert torch.equal(saved.tensor(kind, name), tensor)
+
+
+def test_ranks_share_the_work(folder):
+    sizes = [path.stat().st_size for path in sorted(folder.glob("*.safetensors"))]
+    assert len(sizes) == 2
+    assert max(sizes) < 2 * min(sizes)
+
+
+def cut(folder):
+    path = next(folder.glob("rank-00001*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def alter(folder):
+    path = next(folder.glob("rank-00000*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+
+def lose_rank(folder):
+    for path in folder.glob("rank-00001*"):
+        path.unlink()
+
+
+def lose_weights(folder):
+    next(folder.glob("rank-00001*.safetensors")).unlink()
+
+
+def cut_manifest(folder):
+    path = next(folder.glob("rank-00001*.json"))
+    path.write_text(path.read_text()[:20])
+
+
+def empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def mix_steps(folder):
+    path = next(folder.glob("rank-00001*.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 8}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "it was cut"),
+        (alter, "altered"),
+        (lose_rank, "rank-00001-of-00002.safetensors missing"),
+        (lose_weights, "missing"),
+        (cut_manifest, "not a complete manifest"),
+        (empty, "no rank file"),
+        (mix_steps, "of step 8, others of 7"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(folder, damage, message):
+    damage(folder)
+    with pytest.raises(CheckpointError, match=message):
+        read(folder, "recipe")
+
+
+def test_a_checkpoint_of_another_recipe_is_told_apart(folder):
+    with pytest.raises(OtherRecipe, match="another recipe"):
+        read(folder, "another")
+
+
+def test_a_checkpoint_of_other_parts_is_refused(folder):
+    model = torch.nn.ModuleDict({"tower": torch.nn.Linear(2, 2)})
+    with pytest.raises(CheckpointError, match=r"no weight of parameter 'tower\.weight'"):
+        read(folder, "recipe").load_weights(model)

@@ -1,0 +1,46 @@
+"""The settings of a stage: identity, fast import."""
+
+import subprocess
+import sys
+
+from components.training.config import BasePaths, StageConfig
+
+
+def identity_free(kind: type) -> set[str]:
+    return {
+        name
+        for name, field in kind.model_fields.items()
+        if isinstance(field.json_schema_extra, dict)
+        and field.json_schema_extra.get("identity") is False
+    }
+
+
+def test_only_what_changes_the_result_is_identity():
+    assert identity_free(StageConfig) == {
+        "micro_batch",
+        "zero_stage",
+        "activation_checkpointing",
+        "num_workers",
+        "num_cpus_per_worker",
+        "num_gpus_per_worker",
+        "checkpoint_every_steps",
+        "keep_checkpoints",
+        "max_failures",
+        "log_every_steps",
+    }
+    assert identity_free(BasePaths) == {"vision_tower_path", "language_model_path"}
+
+
+def test_every_field_is_explained():
+    for kind in (StageConfig, BasePaths):
+        assert not [name for name, field in kind.model_fields.items() if not field.description]
+
+
+def test_the_caller_and_the_config_import_nothing_heavy():
+    heavy = "torch transformers deepspeed ray mlflow".split()
+    code = (
+        "import sys, components.training.config, components.training.trainer;"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

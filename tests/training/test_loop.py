@@ -1,0 +1,162 @@
+"""One optimizer step: the mean over all supervised tokens of the global batch, however it is cut."""
+
+import math
+import threading
+
+import pytest
+import torch
+
+from components.core.errors import DataError, TrainingError
+from components.model.freeze import freeze_for_stage
+from components.training.loop import Alone, PlainEngine, SummedLoss, optimizer_for, train_step
+from tests.training.tiny import stage
+
+# Sums of the same terms in another order differ in the last bits of fp32; Adam divides by the
+# root of the second moment, which makes relative differences of tiny gradients visible.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+class Rank:
+    """One of two ranks in threads: adds up with the other over a barrier."""
+
+    world_size = 2
+
+    def __init__(self, shared):
+        self.shared = shared
+
+    def sum(self, values):
+        return [sum(column) for column in zip(*self._all(list(values)), strict=True)]
+
+    def agree(self, error):
+        return next((found for found in self._all(error) if found is not None), None)
+
+    def _all(self, value):
+        rank = int(threading.current_thread().name)
+        self.shared["values"][rank] = value
+        self.shared["barrier"].wait()
+        found = list(self.shared["values"])
+        self.shared["barrier"].wait()
+        return found
+
+
+class Averaging(PlainEngine):
+    """A plain engine whose gradients are averaged over two ranks, as DeepSpeed does."""
+
+    def __init__(self, module, optimizer, clipping, rank):
+        super().__init__(module, optimizer, clipping)
+        self.rank = rank
+
+    def accumulate(self, piece, scale, last):
+        return super().accumulate(piece, scale * self.rank.world_size, last)
+
+    def apply(self, learning_rate):
+        for parameter in self._parameters:
+            parameter.grad = sum(self.rank._all(parameter.grad.clone())) / 2
+        return super().apply(learning_rate)
+
+
+def engine(materials, config, rank=None):
+    opened = materials.open_model(config)
+    freeze_for_stage(opened.model, config.train)
+    module = SummedLoss(opened.loss_module(), autocast=config.precision == "bf16")
+    optimizer = optimizer_for(module, 0.0, (0.9, 0.999), 1e-8)
+    clipping = config.gradient_clipping
+    made = Averaging(module, optimizer, clipping, rank) if rank else None
+    return opened, made or PlainEngine(module, optimizer, clipping)
+
+
+def run(materials, config, micro_batch, steps=3, number=0, rank=None):
+    opened, plain = engine(materials, config, rank)
+    collective = rank or Alone()
+    batches = materials.open_batches(opened, config, number, collective.world_size).batches()
+    outcomes = [
+        train_step(plain, lambda: next(batches), 1e-2, micro_batch, collective)
+        for _ in range(steps)
+    ]
+    learnt = {n: p.detach() for n, p in opened.model.named_parameters() if p.requires_grad}
+    return outcomes, learnt
+
+
+def assert_same(one, other):
+    for left, right in zip(one[0], other[0], strict=True):
+        assert left.loss == pytest.approx(right.loss, rel=1e-5)
+        assert left.grad_norm == pytest.approx(right.grad_norm, rel=1e-4)
+        assert left.num_supervised_tokens == right.num_supervised_tokens
+    for name, weight in one[1].items():
+        torch.testing.assert_close(weight, other[1][name], **TOLERANCE)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 4])
+def test_accumulation_equals_one_big_batch(materials, config, micro_batch):
+    assert_same(run(materials, config, 8), run(materials, config, micro_batch))
+
+
+def test_two_ranks_equal_one(materials, config):
+    shared = {"values": [None, None], "barrier": threading.Barrier(2)}
+    results = [None, None]
+
+    def work(number):
+        results[number] = run(materials, config, 2, number=number, rank=Rank(shared))
+
+    threads = [threading.Thread(target=work, args=(n,), name=str(n)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results[0][0] == results[1][0]
+    assert_same(run(materials, config, 8), results[0])
+
+
+def test_the_loss_is_the_mean_over_tokens_not_over_samples(materials, config):
+    opened, plain = engine(materials, config)
+    batch = next(materials.open_batches(opened, config, 0, 1).batches())
+    with torch.no_grad():
+        output = opened.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            pixel_values=normalised(opened, batch),
+        )
+    losses = torch.nn.functional.cross_entropy(
+        output.logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), reduction="sum"
+    )
+    expected = losses.item() / int((batch.labels[:, 1:] != -100).sum())
+    outcome = train_step(plain, lambda: batch, 0.0, 3, Alone())
+    assert outcome.loss == pytest.approx(expected, rel=1e-5)
+    assert outcome.num_samples == 8
+
+
+def normalised(opened, batch):
+    from components.data.images import normalise
+
+    return normalise(batch.pixels, opened.image_spec)
+
+
+def test_bf16_autocast_keeps_weights_and_moments_in_fp32(materials):
+    config = stage(precision="bf16")
+    outcomes, learnt = run(materials, config, 4)
+    exact, _ = run(materials, stage(), 4)
+    assert {weight.dtype for weight in learnt.values()} == {torch.float32}
+    # bf16 keeps 8 bits of a product; the mean over hundreds of tokens evens that out.
+    assert outcomes[0].loss == pytest.approx(exact[0].loss, rel=1e-2)
+    assert outcomes[-1].loss < outcomes[0].loss
+
+
+def test_a_loss_that_is_not_finite_names_its_samples_and_changes_nothing(materials, config):
+    opened, plain = engine(materials, config)
+    batch = next(materials.open_batches(opened, config, 0, 1).batches())
+    before = opened.model.lm_head.weight.detach().clone()
+    with torch.no_grad():
+        opened.model.model.multi_modal_projector.linear_1.bias.fill_(math.nan)
+    with pytest.raises(TrainingError, match=f"loss is nan.*{batch.sample_ids[0]}"):
+        train_step(plain, lambda: batch, 1e-2, 4, Alone())
+    assert torch.equal(opened.model.lm_head.weight, before)
+
+
+def test_a_batch_that_cannot_be_read_stops_the_step(materials, config):
+    _, plain = engine(materials, config)
+
+    def broken():
+        raise DataError("images/7.jpg: cannot be decoded")
+
+    with pytest.raises(DataError, match=r"images/7\.jpg"):
+        train_step(plain, broken, 1e-2, 4, Alone())
