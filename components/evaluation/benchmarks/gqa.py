@@ -1,0 +1,92 @@
+"""GQA: compositional questions about real pictures, test-dev balanced (12,578 questions, 398
+images).
+
+    testdev_balanced_questions.json
+        {"201307251": {"imageId": "n161313", "question": "Is it overcast?", "answer": "no",
+         "isBalanced": true, "types": {"structural": "verify", "semantic": "global"}, ...}}
+    llava_gqa_testdev_balanced.jsonl
+        {"question_id": "201307251", "image": "n161313.jpg", "category": "default",
+         "text": "Is it overcast?\\nAnswer the question using a single word or phrase."}
+    images/n161313.jpg
+
+Scored as by scripts/convert_gqa_for_eval.py of LLaVA at c121f04 (every final period off, lower
+case, nothing else) and Stanford's eval.py patched for test-dev: exact equality with the answer as
+written, balanced questions only, binary = every structural type but `query`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from components.core.errors import DataError
+from components.evaluation.benchmark import Prediction, Question
+from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.metrics import MeanAccuracy, percent_by
+
+FORMAT_LINE = "Answer the question using a single word or phrase."
+
+
+class Gqa(MeanAccuracy):
+    name = "gqa"
+    title = "GQA"
+    folder = "gqa"
+    max_new_tokens = 128  # llava/eval/model_vqa_loader.py
+    published = {"LLaVA-1.5-7B": 62.0, "LLaVA-1.5-13B": 63.3}  # arXiv 2310.03744 table 3
+    note = ""
+
+    def read(self, root: Path) -> list[Question]:
+        annotated = root / "testdev_balanced_questions.json"
+        prompted = root / "llava_gqa_testdev_balanced.jsonl"
+        entries = read_json(annotated)
+        if not isinstance(entries, dict):
+            raise DataError(f"{annotated}: expected an object of questions by id")
+        prompts = (
+            {str(field(row, "question_id", str(prompted))): row for row in read_jsonl(prompted)}
+            if prompted.exists()
+            else {}
+        )
+        questions = []
+        for key, entry in entries.items():
+            where = f"{annotated}[{key}]"
+            if not entry.get("isBalanced", True):
+                continue
+            row = prompts.get(key, {})
+            types = entry.get("types", {})
+            image = row.get("image") or f"{field(entry, 'imageId', where)}.jpg"
+            questions.append(
+                Question(
+                    id=str(key),
+                    benchmark=self.name,
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    target=field(entry, "answer", where),
+                    image_path=str(root / "images" / image),
+                    group=image,
+                    max_new_tokens=self.max_new_tokens,
+                    meta={name: types.get(name) for name in ("structural", "semantic")},
+                )
+            )
+        return questions
+
+    def parse(self, raw: str, question: Question) -> str:
+        return raw.rstrip(".").lower()
+
+    def score(self, answer: str, question: Question) -> float:
+        return float(answer == question.target)
+
+    def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        def kind(prediction: Prediction) -> str | None:
+            structural = prediction.question.meta.get("structural")
+            return structural and ("open" if structural == "query" else "binary")
+
+        return {
+            **percent_by(predictions, kind),
+            **percent_by(predictions, lambda p: _labelled("structural", p)),
+            **percent_by(predictions, lambda p: _labelled("semantic", p)),
+        }
+
+
+def _labelled(name: str, prediction: Prediction) -> str | None:
+    value = prediction.question.meta.get(name)
+    return f"{name}/{value}" if value else None
+
+
+BENCHMARK = Gqa()

@@ -1,0 +1,106 @@
+"""VQAv2: open questions about COCO pictures, ten human answers each.
+
+The test-dev answers are not public, so the published figure comes from a server (EvalAI 830). Here
+the official validation split is scored with the official formula.
+
+    v2_OpenEnded_mscoco_val2014_questions.json
+        {"questions": [{"image_id": 262148, "question": "Where is he looking?",
+                        "question_id": 262148000}]}
+    v2_mscoco_val2014_annotations.json
+        {"annotations": [{"question_id": 262148000, "image_id": 262148, "answer_type": "other",
+          "answers": [{"answer": "down", "answer_confidence": "yes", "answer_id": 1}, ...]}]}
+    llava_vqav2_val.jsonl (optional)
+        {"question_id": 262148000, "image": "COCO_val2014_000000262148.jpg",
+         "text": "Where is he looking?\\nAnswer the question using a single word or phrase."}
+    val2014/COCO_val2014_000000262148.jpg
+
+Scored as by GT-Vision-Lab/VQA vqaEval.py at a013f00, on answers that LLaVA's EvalAI processor
+normalised first (scripts/convert_vqav2_for_submission.py at c121f04). If all ten humans agree, the
+tool normalises neither side.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import DataError
+from components.evaluation.answers import flatten, leave_one_out, normalise_evalai, normalise_vqa
+from components.evaluation.benchmark import Prediction, Question
+from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.metrics import MeanAccuracy, percent_by
+
+FORMAT_LINE = "Answer the question using a single word or phrase."
+
+
+class Vqav2(MeanAccuracy):
+    name = "vqav2"
+    title = "VQAv2"
+    folder = "vqav2"
+    headline_name = "VQA accuracy"
+    max_new_tokens = 128  # llava/eval/model_vqa_loader.py
+    published = {"LLaVA-1.5-7B": 78.5, "LLaVA-1.5-13B": 80.0}  # arXiv 2310.03744 table 3 (test-dev)
+    note = "validation split scored here; published figures are of test-dev, scored by EvalAI"
+
+    def read(self, root: Path) -> list[Question]:
+        asked = root / "v2_OpenEnded_mscoco_val2014_questions.json"
+        answered = root / "v2_mscoco_val2014_annotations.json"
+        prompted = root / "llava_vqav2_val.jsonl"
+        annotations = {
+            field(row, "question_id", str(answered)): row
+            for row in _listed(answered, "annotations")
+        }
+        prompts = (
+            {row.get("question_id"): row for row in read_jsonl(prompted)}
+            if prompted.exists()
+            else {}
+        )
+        questions = []
+        for index, entry in enumerate(_listed(asked, "questions")):
+            where = f"{asked}[{index}]"
+            key = field(entry, "question_id", where)
+            if key not in annotations:
+                raise DataError(
+                    f"{where}: {answered} does not annotate question {key}; use files of one split"
+                )
+            annotation, row = annotations[key], prompts.get(key, {})
+            image = (
+                row.get("image") or f"COCO_val2014_{int(field(entry, 'image_id', where)):012d}.jpg"
+            )
+            questions.append(
+                Question(
+                    id=str(key),
+                    benchmark=self.name,
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    target=[field(human, "answer", where) for human in annotation["answers"]],
+                    image_path=str(root / "val2014" / image),
+                    group=image,
+                    max_new_tokens=self.max_new_tokens,
+                    meta={"answer_type": annotation.get("answer_type")},
+                )
+            )
+        return questions
+
+    def parse(self, raw: str, question: Question) -> str:
+        return normalise_evalai(raw)
+
+    def score(self, answer: str, question: Question) -> float:
+        answer, humans = flatten(answer), [flatten(human) for human in question.target]
+        if len(set(humans)) > 1:
+            answer, humans = normalise_vqa(answer), [normalise_vqa(human) for human in humans]
+        return leave_one_out(answer, humans)
+
+    def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
+        return percent_by(
+            predictions, lambda prediction: prediction.question.meta.get("answer_type")
+        )
+
+
+def _listed(path: Path, name: str) -> list[dict[str, Any]]:
+    value = read_json(path)
+    rows = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected an object with a list {name!r}")
+    return rows
+
+
+BENCHMARK = Vqav2()

@@ -1,0 +1,43 @@
+"""The blind control: the same questions, each with another question's picture.
+
+In: questions. Out: the same questions with the pictures exchanged so that no question keeps its
+own. A model that answers as well as before does not look. Text-only questions are left as they are.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from components.evaluation.benchmark import Question
+
+
+def blind_questions(questions: Sequence[Question], seed: int) -> list[Question] | None:
+    """Return the questions with shuffled pictures, the same for the same seed; None with fewer than
+    two pictures.
+
+    Pictures are exchanged along one random cycle through all of them, so none stays, and questions
+    that shared a picture still share one.
+    """
+    holders: dict[str, Question] = {}
+    for question in questions:
+        if question.image_key is not None:
+            holders.setdefault(question.image_key, question)
+    if len(holders) < 2:
+        return None
+    cycle = (
+        np.random.default_rng(seed).permutation(np.array(sorted(holders), dtype=object)).tolist()
+    )
+    successor = dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+    result = []
+    for question in questions:
+        if question.image_key is None:
+            result.append(question)
+            continue
+        other = holders[successor[question.image_key]]
+        result.append(
+            dataclasses.replace(
+                question, image_path=other.image_path, image_bytes=other.image_bytes
+            )
+        )
+    return result

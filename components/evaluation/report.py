@@ -1,0 +1,90 @@
+"""Scores as a table for people: each with its interval, its blind control and the published figure.
+
+In: `BenchmarkScores`. Out: a rich table, and the lines a reader must know beside it. It computes
+nothing.
+"""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from components.evaluation.config import BenchmarkScores
+
+REFERENCE = "LLaVA-1.5-7B"
+
+
+def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -> Table:
+    """Return one row per benchmark, in the order given."""
+    table = Table(title="Scores, 0 to 100 (MME also as the published sum)", title_justify="left")
+    table.add_column("benchmark", no_wrap=True)
+    table.add_column("measured as")
+    for name in ("score", "95% interval", "blind", "difference", "questions", reference):
+        table.add_column(name, justify="right", no_wrap=name != reference)
+    for row in scores:
+        table.add_row(
+            row.title or row.benchmark,
+            row.headline_name,
+            _score(row),
+            f"{row.ci_low:.1f} - {row.ci_high:.1f}",
+            "-" if row.blind_percent is None else f"{row.blind_percent:.1f}",
+            _difference(row),
+            f"{row.num_questions:,}" + (f" (-{row.num_missing:,})" if row.num_missing else ""),
+            _published(row, reference),
+        )
+    return table
+
+
+def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
+    """Return what must be known before comparing: subsets, local splits, missing or repeated
+    answers.
+    """
+    lines = []
+    for row in scores:
+        parts = [row.note] if row.note else []
+        if row.num_duplicates:
+            parts.append(
+                f"{row.num_duplicates} questions stand twice in the file; the last one counts"
+            )
+        if row.num_blind_missing:
+            parts.append(f"{row.num_blind_missing} blind answers are missing")
+        lines += [f"{row.title or row.benchmark}: {'; '.join(parts)}"] if parts else []
+    return lines
+
+
+def metrics(scores: BenchmarkScores) -> dict[str, float]:
+    """Return the numbers to track, named `eval/<benchmark>/...`."""
+    prefix = f"eval/{scores.benchmark}"
+    named = {
+        "score": scores.score,
+        "percent": scores.headline_percent,
+        "ci_low": scores.ci_low,
+        "ci_high": scores.ci_high,
+        "num_questions": float(scores.num_questions),
+        "num_missing": float(scores.num_missing),
+        "blind_percent": scores.blind_percent,
+        "difference_percent": scores.difference_percent,
+        **scores.details,
+    }
+    return {f"{prefix}/{name}": value for name, value in named.items() if value is not None}
+
+
+def _score(row: BenchmarkScores) -> str:
+    if row.score_maximum == 100.0:
+        return f"{row.headline_percent:.1f}"
+    return f"{row.headline_percent:.1f} ({row.score:.1f} of {row.score_maximum:,.0f})"
+
+
+def _difference(row: BenchmarkScores) -> str:
+    if (
+        row.difference_percent is None
+        or row.difference_ci_low is None
+        or row.difference_ci_high is None
+    ):
+        return "-"
+    half = (row.difference_ci_high - row.difference_ci_low) / 2
+    return f"{row.difference_percent:+.1f} +-{half:.1f}"
+
+
+def _published(row: BenchmarkScores, reference: str) -> str:
+    value = row.published.get(reference)
+    return "-" if value is None else f"{value:,.1f}"

@@ -1,0 +1,241 @@
+"""From raw answers to scores, and from a predictions file to the same scores without a model.
+
+In: questions with raw answers joined by id. Out: predictions (one JSON line per question with
+prompt, raw output, parsed answer, target and score) and `BenchmarkScores` with intervals. It asks
+nobody.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import DataError
+from components.evaluation.benchmark import (
+    Benchmark,
+    FloatArray,
+    Prediction,
+    Question,
+    get_benchmark,
+)
+from components.evaluation.config import BenchmarkScores
+from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.statistics import Comparison, Interval, compare, interval
+
+PREDICTIONS = "predictions.jsonl"
+BLIND_PREDICTIONS = "predictions_blind.jsonl"
+SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Answers by question id, and what did not fit."""
+
+    raws: dict[str, str]
+    num_duplicates: int
+    """Answers to a question that had one already; the last one counts, as in the original's
+    scorers.
+    """
+    num_unknown: int
+    """Answers to questions that were not asked; left out."""
+
+
+def join(questions: Sequence[Question], answers: Iterable[tuple[str, str]]) -> Joined:
+    """Return answers joined by id, whatever their order."""
+    ids = {question.id for question in questions}
+    raws: dict[str, str] = {}
+    num_duplicates = num_unknown = 0
+    for key, raw in answers:
+        if key not in ids:
+            num_unknown += 1
+            continue
+        num_duplicates += key in raws
+        raws[key] = raw
+    return Joined(raws, num_duplicates, num_unknown)
+
+
+def without_duplicates(questions: Sequence[Question]) -> list[Question]:
+    """Return the questions with each id once; of several the last one counts."""
+    return list({question.id: question for question in questions}.values())
+
+
+def predict(
+    benchmark: Benchmark, questions: Sequence[Question], raws: Mapping[str, str | None]
+) -> list[Prediction]:
+    """Return one prediction per question; a question without an answer is parsed as nothing and
+    scores 0.
+    """
+    predictions = []
+    for question in questions:
+        raw = raws.get(question.id)
+        answer = "" if raw is None else benchmark.parse(raw, question)
+        score = 0.0 if raw is None else benchmark.score(answer, question)
+        predictions.append(Prediction(question, raw, answer, score))
+    return predictions
+
+
+def summarise(
+    benchmark: Benchmark,
+    predictions: Sequence[Prediction],
+    blind: Sequence[Prediction] | None = None,
+    num_duplicates: int = 0,
+    samples: int = 2000,
+    seed: int = 0,
+) -> BenchmarkScores:
+    """Return the scores of predictions, with intervals and the difference to the blind control."""
+    if not predictions:
+        raise DataError(f"{benchmark.name}: no questions to score; its question file is empty")
+    counts = benchmark.count(predictions)
+    totals = counts.table.sum(axis=0)
+    maximum = benchmark.maximum(totals)
+    if maximum == 0:
+        raise DataError(
+            f"{benchmark.name}: none of the {len(predictions)} questions counts for the headline"
+        )
+
+    def percent(sums: FloatArray) -> FloatArray:
+        return 100.0 * benchmark.headline(sums) / maximum
+
+    found = interval(counts, percent, samples, seed)
+    shuffled: Interval | None = None
+    apart: Comparison | None = None
+    if blind is not None:
+        blind_counts = benchmark.count(blind)
+        shuffled = interval(blind_counts, percent, samples, seed)
+        apart = compare(counts, blind_counts, percent, samples, seed)
+    num_missing = sum(prediction.raw is None for prediction in predictions)
+    return BenchmarkScores(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        headline_name=benchmark.headline_name,
+        headline_percent=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        score=float(benchmark.headline(totals)),
+        score_maximum=maximum,
+        blind_percent=shuffled.value if shuffled else None,
+        blind_ci_low=shuffled.low if shuffled else None,
+        blind_ci_high=shuffled.high if shuffled else None,
+        difference_percent=apart.difference if apart else None,
+        difference_ci_low=apart.low if apart else None,
+        difference_ci_high=apart.high if apart else None,
+        num_questions=len(predictions),
+        num_missing=num_missing,
+        num_blind_missing=sum(prediction.raw is None for prediction in blind or ()),
+        num_duplicates=num_duplicates,
+        published=dict(benchmark.published),
+        note=_note(benchmark, maximum, num_missing, len(predictions)),
+        details=benchmark.details(predictions),
+    )
+
+
+def compare_predictions(
+    a_path: str | Path, b_path: str | Path, samples: int = 2000, seed: int = 0
+) -> Comparison:
+    """Return how far model A is ahead of B in percent, from their predictions files on the same
+    questions.
+
+    Raises DataError when the files are of two benchmarks or of different questions.
+    """
+    (benchmark, a), (other, b) = read_predictions(a_path), read_predictions(b_path)
+    if benchmark.name != other.name:
+        raise DataError(
+            f"{a_path} is of {benchmark.name}, {b_path} of {other.name}; compare one benchmark"
+        )
+    ids_a, ids_b = ({p.question.id for p in side} for side in (a, b))
+    if ids_a != ids_b:
+        example = sorted(ids_a ^ ids_b)[0]
+        raise DataError(
+            f"{len(ids_a ^ ids_b)} questions are in only one of {a_path} and {b_path}, "
+            f"such as {example!r}; "
+            f"compare runs with the same limit and the same files"
+        )
+    counts_a, counts_b = benchmark.count(a), benchmark.count(b)
+    maximum = benchmark.maximum(counts_a.table.sum(axis=0))
+    return compare(
+        counts_a, counts_b, lambda sums: 100.0 * benchmark.headline(sums) / maximum, samples, seed
+    )
+
+
+def score_predictions(folder: str | Path, samples: int = 2000, seed: int = 0) -> BenchmarkScores:
+    """Return the scores of a folder that `evaluate` wrote, computed anew from its raw outputs,
+    without a model.
+    """
+    path = Path(folder)
+    benchmark, predictions = read_predictions(path / PREDICTIONS)
+    blind = None
+    if (path / BLIND_PREDICTIONS).exists():
+        blind = read_predictions(path / BLIND_PREDICTIONS)[1]
+    earlier = read_json(path / SCORES) if (path / SCORES).exists() else {}
+    return summarise(
+        benchmark, predictions, blind, int(earlier.get("num_duplicates", 0)), samples, seed
+    )
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write one JSON line per question; pictures are named, not copied."""
+    with path.open("w", encoding="utf-8") as file:
+        for prediction in predictions:
+            file.write(json.dumps(_row(prediction)) + "\n")
+
+
+def read_predictions(path: str | Path) -> tuple[Benchmark, list[Prediction]]:
+    """Return the benchmark and its predictions, parsed and scored anew from the raw outputs.
+
+    `path` is a predictions file, or the folder that `evaluate` wrote it to. Raises DataError for an
+    empty file or rows of several benchmarks.
+    """
+    path = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
+    rows = read_jsonl(path)
+    names = {field(row, "benchmark", f"{path}:{number}") for number, row in enumerate(rows, 1)}
+    if len(names) != 1:
+        raise DataError(
+            f"{path}: expected the predictions of one benchmark, found {sorted(names) or 'none'}"
+        )
+    benchmark = get_benchmark(names.pop())
+    questions = [_question(row, f"{path}:{number}") for number, row in enumerate(rows, start=1)]
+    raws = {row["question_id"]: row.get("raw") for row in rows}
+    return benchmark, predict(benchmark, without_duplicates(questions), raws)
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    question = prediction.question
+    image = question.image_key
+    if image is not None and question.image_bytes is None:
+        image = Path(image).name
+    return {
+        "question_id": question.id,
+        "benchmark": question.benchmark,
+        "image": image,
+        "prompt": question.prompt,
+        "raw": prediction.raw,
+        "answer": prediction.answer,
+        "target": question.target,
+        "score": prediction.score,
+        "group": question.group,
+        "meta": question.meta,
+    }
+
+
+def _question(row: dict[str, Any], where: str) -> Question:
+    return Question(
+        id=field(row, "question_id", where),
+        benchmark=row["benchmark"],
+        prompt=field(row, "prompt", where),
+        target=field(row, "target", where),
+        image_path=row.get("image"),
+        group=row.get("group", ""),
+        meta=row.get("meta", {}),
+    )
+
+
+def _note(benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int) -> str:
+    missing = f"incomplete: {num_missing} of {num_questions} answers are missing and count as wrong"
+    subset = f"only parts worth {maximum:,.0f} of {benchmark.full_maximum:,.0f} points are present"
+    parts = (
+        missing if num_missing else "",
+        subset if maximum < benchmark.full_maximum else "",
+        benchmark.note,
+    )
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,65 @@
+"""The table says what a reader needs and nothing is cut off."""
+
+from rich.console import Console
+
+from components.evaluation.config import BenchmarkScores
+from components.evaluation.report import metrics, notes, score_table
+
+POPE = BenchmarkScores(
+    benchmark="pope",
+    title="POPE",
+    headline_name="F1, mean of 3 splits",
+    headline_percent=87.25,
+    ci_low=84.1,
+    ci_high=90.2,
+    score=87.25,
+    blind_percent=51.0,
+    blind_ci_low=47.0,
+    blind_ci_high=55.0,
+    difference_percent=36.25,
+    difference_ci_low=31.25,
+    difference_ci_high=41.25,
+    num_questions=8910,
+    published={"LLaVA-1.5-7B": 85.9},
+    details={"random/f1": 88.0},
+)
+MME = BenchmarkScores(
+    benchmark="mme",
+    title="MME perception",
+    headline_name="sum",
+    headline_percent=70.0,
+    ci_low=60.0,
+    ci_high=80.0,
+    score=700.0,
+    score_maximum=1000.0,
+    num_questions=300,
+    num_missing=3,
+    num_duplicates=2,
+    published={"LLaVA-1.5-7B": 1510.7},
+    note="only parts worth 1,000 of 2,000 points are present",
+)
+
+
+def test_table_holds_every_number() -> None:
+    console = Console(width=140, record=True, file=None)
+    with console.capture() as captured:
+        console.print(score_table([POPE, MME]))
+    text = captured.get()
+    for part in ("87.2", "84.1 - 90.2", "51.0", "+36.2 +-5.0", "8,910", "85.9"):
+        assert part in text
+    for part in ("70.0 (700.0 of 1,000)", "300 (-3)", "1,510.7"):
+        assert part in text
+
+
+def test_notes_tell_what_spoils_a_comparison() -> None:
+    assert notes([POPE, MME]) == [
+        "MME perception: only parts worth 1,000 of 2,000 points are present; "
+        "2 questions stand twice in the file; the last one counts"
+    ]
+
+
+def test_metrics_are_named_by_benchmark() -> None:
+    found = metrics(POPE)
+    assert found["eval/pope/percent"] == 87.25
+    assert found["eval/pope/random/f1"] == 88.0
+    assert "eval/mme/blind_percent" not in metrics(MME)
