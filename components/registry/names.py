@@ -1,0 +1,41 @@
+"""The tag and alias names that lavaflow writes into MLflow, defined once.
+
+Runs, versions and registered models carry them; dashboards and searches read them.
+"""
+
+KIND = "lavaflow.kind"
+"""`pipeline` on a parent run, `step` on a nested run."""
+STEP = "lavaflow.step"
+STEP_KEY = "lavaflow.step_key"
+CACHED = "lavaflow.cached"
+"""`true` on the nested run of a step that was not run because its output was there."""
+CACHED_FROM = "lavaflow.cached_from"
+"""Run id of the nested run that made what a cached step reuses."""
+ATTEMPTS = "lavaflow.attempts"
+"""How often the nested run was started: 1 plus the number of times it was resumed."""
+RESUMED_BY = "lavaflow.resumed_by"
+"""On a pipeline run that was cut off: the pipeline run that took up its unfinished step."""
+INPUT = "lavaflow.input."
+OUTPUT = "lavaflow.output."
+CHANGED = "lavaflow.changed."
+"""A parameter's value in a later attempt, where it differs: parameters are immutable."""
+
+CHECKPOINT_URI = "lavaflow.checkpoint_uri"
+CHECKPOINT_DIGEST = "lavaflow.checkpoint_digest"
+RECIPE = "lavaflow.recipe"
+CODE_VERSION = "lavaflow.code_version"
+LINEAGE = "lavaflow.lineage"
+SCORES = "lavaflow.scores"
+SCORE = "lavaflow.score."
+GATE = "lavaflow.gate"
+PROMOTED = "lavaflow.promoted"
+ROLLED_BACK = "lavaflow.rolled_back"
+
+PARENT_RUN = "mlflow.parentRunId"
+
+CHAMPION = "champion"
+"""The version that the service answers with."""
+CANDIDATE = "candidate"
+"""The newest version that is offered for promotion."""
+PREVIOUS = "previous"
+"""The champion before the present one: where a rollback goes."""
