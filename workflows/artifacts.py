@@ -1,0 +1,73 @@
+"""What the last two hops are asked for and leave behind: a registered version and a deployment.
+
+Schemas only; imports fast.
+"""
+
+from components.core.artifact import Artifact
+from components.core.config import Config
+from components.registry.gate import GateConfig
+from components.registry.scores import ScoreRow
+from components.serving.config import ServingConfig
+from workflows.config import SampleQuestions
+
+
+class RegisterConfig(Config):
+    """Where and under which name a model is registered."""
+
+    recipe: str
+    """Name of the recipe that made it."""
+    model_name: str
+    """Name of the registered model."""
+    tracking_uri: str
+    """The registry. Identity: a version in one registry does not exist in another."""
+    gate: GateConfig
+
+
+class RegisteredVersion(Artifact):
+    """A version in the registry, and what the gate said about it."""
+
+    model_name: str
+    version: int
+    checkpoint_uri: str
+    checkpoint_digest: str
+    is_champion: bool
+    """Whether it was made champion at once (there was none)."""
+    gate_passed: bool
+    gate_reasons: tuple[str, ...] = ()
+    scores: tuple[ScoreRow, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """`name/3`."""
+        return f"{self.model_name}/{self.version}"
+
+
+class DeployConfig(Config):
+    """What the service must answer before the chain is done."""
+
+    serving: ServingConfig
+    samples: SampleQuestions
+
+
+class SampleAnswer(Config):
+    """One question that was asked over HTTP."""
+
+    image_path: str
+    """Local path of the picture."""
+    question: str
+    answer: str
+
+
+class Deployment(Artifact):
+    """A version that was served and answered."""
+
+    model_name: str
+    version: int
+    checkpoint_uri: str
+    url: str
+    """Where it answered when it was deployed."""
+    serves: bool
+    """Whether the service was given this version; a candidate beside a running champion is only
+    tried out.
+    """
+    answers: tuple[SampleAnswer, ...] = ()

@@ -1,0 +1,94 @@
+"""The ready-made parts that training starts from, as an input artifact of the chain.
+
+In: a recipe's `BaseConfig`. Out: a `BaseModel` record whose digest is that of the folders' content,
+so that other weights under the same path are another input. Nothing is copied.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from components.core.artifact import Artifact
+from components.core.errors import ConfigError
+from components.training.config import BasePaths
+from workflows.config import BaseConfig
+
+# Weights are hashed in blocks; a 7B folder (14 GB) takes some 15 s once, then the result is
+# remembered.
+_BLOCK_BYTES = 8 << 20
+
+
+class BaseModel(Artifact):
+    """Vision tower and language model folders, by content."""
+
+    vision_tower_path: str
+    language_model_path: str
+    connector: str
+    feature_layer: int
+    select: str
+
+    def paths(self) -> BasePaths:
+        """What a first stage starts from."""
+        return BasePaths(
+            vision_tower_path=self.vision_tower_path,
+            language_model_path=self.language_model_path,
+            connector=self.connector,
+            feature_layer=self.feature_layer,
+            select=self.select,
+        )
+
+
+def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
+    """Return the record of the base folders; digests are cached by size and time of change.
+
+    Raises ConfigError when a folder is missing or holds no configuration.
+    """
+    folders = {"vision_tower": config.vision_tower, "language_model": config.language_model}
+    facts = {
+        "connector": config.connector,
+        "feature_layer": config.feature_layer,
+        "select": config.select,
+    }
+    digests = {}
+    for field, folder in folders.items():
+        path = Path(folder)
+        if not (path / "config.json").is_file():
+            raise ConfigError(
+                f"base.{field}: {folder} is not a model folder (no config.json); "
+                f"set base.{field} to a folder in the transformers layout"
+            )
+        digests[field] = _folder_digest(path, cache_path)
+    whole = hashlib.sha256(json.dumps([digests, facts], sort_keys=True).encode()).hexdigest()
+    return BaseModel(
+        uri="",
+        digest=whole,
+        vision_tower_path=str(Path(config.vision_tower).resolve()),
+        language_model_path=str(Path(config.language_model).resolve()),
+        **facts,
+    )
+
+
+def _folder_digest(folder: Path, cache_path: Path) -> str:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+    stats = [
+        [str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in files
+    ]
+    seen = hashlib.sha256(json.dumps([str(folder.resolve()), stats]).encode()).hexdigest()
+    remembered = cache_path / "digests" / seen
+    if remembered.is_file():
+        return remembered.read_text()
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.relative_to(folder)}\0{_file_digest(path)}\n".encode())
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    remembered.write_text(total.hexdigest())
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

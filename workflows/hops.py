@@ -1,0 +1,286 @@
+"""The hops of the chain: how each step calls the floor that does its work.
+
+In: a chain, the recipe's part, handles of inputs. Out: the handle of the new step. The lower half
+are the step functions themselves: they run inside Ray tasks and import the heavy floors only there.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import DataError
+from components.data.config import PrepareConfig, PreparedData
+from components.data.pocket.config import PocketConfig, RawData
+from components.evaluation.config import BenchmarkScores, EvaluationConfig
+from components.training.config import BasePaths, ModelCheckpoint, StageConfig
+from workflows.artifacts import (
+    DeployConfig,
+    Deployment,
+    RegisterConfig,
+    RegisteredVersion,
+    SampleAnswer,
+)
+from workflows.base import BaseModel
+from workflows.config import PipelineConfig
+from workflows.steps import Chain, Handle, Resources, StepContext
+
+log = logging.getLogger(__name__)
+
+# Steps that only start Ray Train workers or actors reserve nothing: those reserve their own.
+COORDINATES = Resources(num_cpus=0)
+
+# What training reads of the data floor; how the data came about does not matter to it.
+LOADING = [
+    f"components.data.{name}" for name in ("loader", "order", "batch", "shards", "images", "tokens")
+]
+
+
+def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handle | RawData:
+    """The raw annotations and images: an existing folder, or the pocket world drawn anew."""
+    if raw_data is not None:
+        return raw_data
+    return chain.add(
+        "raw",
+        draw_world,
+        config=recipe.pocket,
+        returns=RawData,
+        code=["components.data.pocket"],
+    )
+
+
+def prepare(
+    chain: Chain, config: PrepareConfig, raw_data: Handle | RawData, base: BaseModel
+) -> Handle:
+    """Validated, tokenised, sharded data of one stage."""
+    return chain.add(
+        f"prepare-{config.stage}",
+        prepare_data,
+        config=config,
+        inputs={"raw": raw_data, "base": base},
+        returns=PreparedData,
+        code=["components.data", "components.model.tokenizer", "components.model.tower"],
+    )
+
+
+def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseModel) -> Handle:
+    """One training stage, from the base parts or from an earlier stage's model."""
+    return chain.add(
+        config.name,
+        train_stage,
+        config=config,
+        inputs={"data": data, "start": start},
+        returns=ModelCheckpoint,
+        code=["components.training", "components.model", *LOADING],
+        resources=COORDINATES,
+        retries=2,
+    )
+
+
+def evaluate(
+    chain: Chain, config: EvaluationConfig, name: str, model: Handle, raw_data: Handle | RawData
+) -> Handle:
+    """The model's scores on one benchmark; benchmarks run side by side on shared actors."""
+    return chain.add(
+        f"evaluate-{name}",
+        evaluate_benchmark,
+        config=config.for_benchmark(name),
+        inputs={"model": model, "raw": raw_data},
+        returns=BenchmarkScores,
+        code=[
+            "components.evaluation",
+            "components.model",
+            *LOADING,
+            "components.data.conversation",
+        ],
+        resources=COORDINATES,
+        retries=2,
+    )
+
+
+def register(
+    chain: Chain, recipe: PipelineConfig, model: Handle, scores: Sequence[Handle], tracking_uri: str
+) -> Handle:
+    """A version in the registry with lineage and card; the gate says whether it may become
+    champion.
+    """
+    return chain.add(
+        "register",
+        register_version,
+        config=RegisterConfig(
+            recipe=recipe.name,
+            model_name=recipe.registry.model_name,
+            tracking_uri=tracking_uri,
+            gate=recipe.registry.gate,
+        ),
+        inputs={"model": model, "scores": list(scores)},
+        returns=RegisteredVersion,
+        resources=COORDINATES,
+        retries=2,
+    )
+
+
+def deploy(
+    chain: Chain, recipe: PipelineConfig, version: Handle, raw_data: Handle | RawData
+) -> Handle:
+    """The service answering with the version, asked the sample questions over HTTP."""
+    return chain.add(
+        "deploy",
+        deploy_version,
+        config=DeployConfig(serving=recipe.serving, samples=recipe.samples),
+        inputs={"version": version, "raw": raw_data},
+        returns=Deployment,
+        code=["components.serving"],
+        resources=COORDINATES,
+    )
+
+
+def draw_world(config: PocketConfig, inputs: dict[str, Any], context: StepContext) -> RawData:
+    """Step function of `raw`."""
+    from components.data.pocket.world import write_world
+
+    return write_world(config, context.output_path)
+
+
+def prepare_data(
+    config: PrepareConfig, inputs: dict[str, Any], context: StepContext
+) -> PreparedData:
+    """Step function of `prepare-*`."""
+    from components.data.prepare import prepare as prepare_rows
+    from components.model.tokenizer import load_tokenizer
+    from components.model.tower import read_tower
+
+    base: BaseModel = inputs["base"]
+    tokenizer, image_token_id = load_tokenizer(base.language_model_path)
+    tower = read_tower(base.vision_tower_path)
+    tower.check_image_size(config.image.size_px)
+    return prepare_rows(
+        config,
+        context.input_path(inputs["raw"]),
+        tokenizer,
+        image_token_id,
+        tower.patches_per_image(base.select),
+        context.output_path,
+    )
+
+
+def train_stage(
+    config: StageConfig, inputs: dict[str, Any], context: StepContext
+) -> ModelCheckpoint:
+    """Step function of `pretrain` and `finetune`."""
+    from components.training.trainer import train_stage as train
+
+    start = inputs["start"]
+    if isinstance(start, BaseModel):
+        start_from: BasePaths | Path = start.paths()
+    else:
+        start_from = context.input_path(start)
+    return train(
+        config,
+        context.input_path(inputs["data"]),
+        start_from,
+        context.output_path,
+        run_name=context.key,
+        storage_path=context.resume_path(),
+        on_metrics=context.log_metrics,
+    )
+
+
+def evaluate_benchmark(
+    config: EvaluationConfig, inputs: dict[str, Any], context: StepContext
+) -> BenchmarkScores:
+    """Step function of `evaluate-*`."""
+    from components.evaluation.evaluate import evaluate as evaluate_on
+    from components.evaluation.pool import PoolTarget, checkpoint_target
+    from components.evaluation.report import metrics
+
+    model: ModelCheckpoint = inputs["model"]
+    target = PoolTarget(
+        checkpoint_target(partial(context.input_path, model), config), model.digest, config
+    )
+    scores = evaluate_on(
+        config,
+        config.benchmarks[0],
+        context.input_path(inputs["raw"]),
+        target,
+        context.output_path,
+        context.resume_path(),
+    )
+    context.log_metrics(metrics(scores))
+    return scores
+
+
+def register_version(
+    config: RegisterConfig, inputs: dict[str, Any], context: StepContext
+) -> RegisteredVersion:
+    """Step function of `register`."""
+    from workflows.registration import register_model
+
+    return register_model(config, inputs["model"], inputs["scores"], context)
+
+
+def deploy_version(
+    config: DeployConfig, inputs: dict[str, Any], context: StepContext
+) -> Deployment:
+    """Step function of `deploy`."""
+    from components.serving import app
+    from components.serving.client import ask
+
+    version: RegisteredVersion = inputs["version"]
+    running = app.service_status()
+    serves = running is None or version.is_champion
+    if serves:
+        endpoint = app.deploy(
+            version.checkpoint_uri, config.serving, version.model_name, str(version.version)
+        )
+    else:
+        endpoint = app.try_out(
+            version.checkpoint_uri, config.serving, version.model_name, str(version.version)
+        )
+    try:
+        answers = tuple(
+            SampleAnswer(
+                image_path=str(image),
+                question=question,
+                answer=ask(endpoint.url, question, image, max_tokens=config.samples.max_new_tokens),
+            )
+            for image, question in _samples(config, context.input_path(inputs["raw"]))
+        )
+    finally:
+        if not serves:
+            app.end_try_out()
+    (context.output_path / "answers.json").write_text(
+        json.dumps([answer.canonical() for answer in answers], indent=2) + "\n"
+    )
+    return Deployment(
+        model_name=version.model_name,
+        version=version.version,
+        checkpoint_uri=version.checkpoint_uri,
+        url=endpoint.url,
+        serves=serves,
+        answers=answers,
+    )
+
+
+def _samples(config: DeployConfig, raw_path: Path) -> list[tuple[Path, str]]:
+    """Return (picture, question) of the first row of each sample file."""
+    samples = []
+    for name in config.samples.files:
+        path = raw_path / name
+        try:
+            row = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+            question = str(row["text"])
+            image = next(p for p in _image_places(path.parent, str(row["image"])) if p.is_file())
+        except (OSError, IndexError, KeyError, ValueError, StopIteration) as error:
+            raise DataError(
+                f"{path}: no sample question can be read from its first row ({error!r}); "
+                "expected JSON lines with `image` and `text`"
+            ) from None
+        samples.append((image, question))
+    return samples
+
+
+def _image_places(folder: Path, image: str) -> list[Path]:
+    return [folder / image, *sorted(folder.glob(f"*/{image}"))]

@@ -1,0 +1,95 @@
+"""LLaVA-1.5 at its published scale (arXiv 2310.03744 v2; haotian-liu/LLaVA at c121f043,
+scripts/v1_5).
+
+Out: `PipelineConfig`s with the original's numbers. Raw data and base folders are the user's own:
+`--set raw_uri=... --set base.vision_tower=... --set base.language_model=...`. Not yet run by this
+project.
+"""
+
+from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
+from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
+from components.serving.config import ServingConfig
+from components.training.config import StageConfig
+from workflows.config import BaseConfig, PipelineConfig, RegistryConfig
+
+CLIP_PX = 336  # openai/clip-vit-large-patch14-336
+NUM_GPUS = 8  # one node of eight A100, as published
+
+
+def llava15_7b() -> PipelineConfig:
+    """Vicuna-7B v1.5 under CLIP-L/14-336: 558K captions, then the 665K mixture, on eight GPUs."""
+    return PipelineConfig(
+        name="llava15_7b",
+        description="LLaVA-1.5 7B: 558K + 665K samples on eight GPUs (published: 13.5 h on A100)",
+        base=BaseConfig(
+            vision_tower="openai/clip-vit-large-patch14-336", language_model="lmsys/vicuna-7b-v1.5"
+        ),
+        # pretrain.sh passes no image_aspect_ratio: stage 1 crops, stage 2 pads.
+        pretrain_data=PrepareConfig(
+            stage="pretrain",
+            template="plain",
+            image=ImageSpec(size_px=CLIP_PX, aspect="crop"),
+            max_tokens=2048,
+            embed_images=False,
+        ),
+        finetune_data=PrepareConfig(
+            stage="finetune",
+            template="vicuna_v1",
+            image=ImageSpec(size_px=CLIP_PX, aspect="pad"),
+            max_tokens=2048,
+            mixture=MixtureConfig(sources=tuple(s for s in MIXTURE_SOURCES if s != "grocery")),
+            embed_images=False,
+        ),
+        # scripts/v1_5/pretrain.sh
+        pretrain=StageConfig(
+            name="pretrain",
+            train=("connector",),
+            template="plain",
+            learning_rate=1e-3,
+            global_batch=256,
+            micro_batch=32,
+            zero_stage=2,
+            num_workers=NUM_GPUS,
+            num_cpus_per_worker=8,
+            num_gpus_per_worker=1,
+            # The original writes none before the end; 2,180 steps take some hours.
+            checkpoint_every_steps=200,
+            activation_checkpointing=True,
+        ),
+        # scripts/v1_5/finetune.sh
+        finetune=StageConfig(
+            name="finetune",
+            train=("connector", "language_model"),
+            template="vicuna_v1",
+            learning_rate=2e-5,
+            global_batch=128,
+            micro_batch=16,
+            zero_stage=3,
+            num_workers=NUM_GPUS,
+            num_cpus_per_worker=8,
+            num_gpus_per_worker=1,
+            checkpoint_every_steps=500,
+            activation_checkpointing=True,
+        ),
+        # model_vqa_loader.py: fp16, greedy.
+        evaluation=EvaluationConfig(
+            benchmarks=LLAVA15_BENCHMARKS,
+            dtype="float16",
+            batch_size=16,
+            num_actors=NUM_GPUS,
+            gpus_per_actor=1,
+        ),
+        registry=RegistryConfig(model_name="llava15-7b"),
+        serving=ServingConfig(dtype="bfloat16", num_gpus_per_replica=1, num_cpus_per_replica=4),
+    )
+
+
+def llava15_13b() -> PipelineConfig:
+    """Vicuna-13B v1.5; the same scripts (published: 5.5 + 20 h on eight A100)."""
+    recipe = llava15_7b()
+    return recipe.with_(
+        name="llava15_13b",
+        description="LLaVA-1.5 13B: the same recipe (published: 25.5 h on A100)",
+        base=recipe.base.with_(language_model="lmsys/vicuna-13b-v1.5"),
+        registry=RegistryConfig(model_name="llava15-13b"),
+    )

@@ -1,0 +1,194 @@
+"""Batches of the text corpus with scenes written in, made ahead by one thread.
+
+In: a seed, a tokenizer. Out: padded ids and labels, and for each sample the words of its scene's
+patches, partly spoiled. The spoiling (wrong words, blends of two words, noise, scale) teaches the
+language model to read scenes that come through an imperfect connector.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from queue import Queue
+from threading import Thread
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from components.data.conversation import render
+from components.data.pocket.scene import PATCHES_PER_CELL, Scene, patch_words
+from components.data.tokens import Encoded, encode_all, expand_image_tokens
+from workflows.recipes.tiny_base.corpus import Sample, draw_sample
+from workflows.recipes.tiny_base.scenes import NUM_PATCHES
+
+IGNORE_INDEX = -100
+POOL_SAMPLES = 384
+"""Samples sorted by length at a time, so that batches carry little padding."""
+EARLY_UNTIL = 0.25
+"""Progress of the training up to which the corpus is the early one and nothing is spoiled."""
+FULL_FROM = 0.6
+"""Progress from which the spoiling has its full strength and place vectors their last share."""
+LAST_PLACE_SHARE = 0.25
+QUESTION_WEIGHT = 0.25
+"""Weight of words that are not answers: they too teach to read the scene that they are about."""
+SPOILED_SHARE = 0.5
+"""Share of samples with any one kind of spoiling; each kind is drawn on its own."""
+MAX_WRONG_WORDS = 0.12
+MAX_NOISE = 0.6
+MAX_LOG_SCALE = 0.4
+
+# Shapes: B samples, S positions, P patches
+
+
+@dataclass(frozen=True)
+class TextBatch:
+    """Image positions of `input_ids` hold the image token; the scene's words stand beside it."""
+
+    input_ids: Tensor
+    labels: Tensor
+    own_words: Tensor
+    """Word of each patch; zeros for samples without a scene."""
+    mate_words: Tensor
+    """Word of the patch above or below in the same cell, to be blended in."""
+    own_share: Tensor
+    noise: Tensor
+    scale: Tensor
+    has_places: Tensor
+    """Whether place vectors are added to the scene's words."""
+    weights: Tensor
+    """Weight of each label's loss."""
+    families: list[str]
+
+
+class BatchMaker:
+    """Turns samples into batches with one tokenizer."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, image_token_id: int, words: dict[str, int]
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.image_token_id = image_token_id
+        self.words = words
+
+    def encode(self, samples: Sequence[Sample]) -> list[tuple[Sample, Encoded]]:
+        """Return the samples with their ids, image tokens repeated once per patch."""
+        rows = [render(s.turns, s.template, has_image=s.scene is not None) for s in samples]
+        encoded = encode_all(rows, self.tokenizer, self.image_token_id)
+        result = []
+        for sample, one in zip(samples, encoded, strict=True):
+            assert isinstance(one, Encoded), one
+            ids, labels = expand_image_tokens(
+                one.input_ids, one.labels, NUM_PATCHES, self.image_token_id
+            )
+            result.append((sample, Encoded(ids, labels)))
+        return result
+
+    def batch(
+        self,
+        rows: Sequence[tuple[Sample, Encoded]],
+        rng: random.Random | None = None,
+        progress: float = 1.0,
+    ) -> TextBatch:
+        """Pad the rows to one length.
+
+        With a generator the scenes are spoiled as strongly as `progress` says, and all words but
+        the scene's are learnt; without one nothing is spoiled and only the answers are labelled.
+        """
+        strength = min(1.0, max(0.0, (progress - EARLY_UNTIL) / (FULL_FROM - EARLY_UNTIL)))
+        longest = max(len(encoded.input_ids) for _, encoded in rows)
+        ids = np.zeros((len(rows), longest), dtype=np.int64)
+        labels = np.full((len(rows), longest), IGNORE_INDEX, dtype=np.int64)
+        own = np.zeros((len(rows), NUM_PATCHES), dtype=np.int64)
+        mate = np.zeros((len(rows), NUM_PATCHES), dtype=np.int64)
+        for index, (sample, encoded) in enumerate(rows):
+            ids[index, : len(encoded.input_ids)] = encoded.input_ids
+            labels[index, : len(encoded.labels)] = encoded.labels
+            if sample.scene:
+                own[index], mate[index] = self._words_of(sample.scene, rng, strength)
+        weights = np.where(labels == IGNORE_INDEX, QUESTION_WEIGHT, 1.0).astype(np.float32)
+        if rng is not None:
+            for index, (_, encoded) in enumerate(rows):
+                row = np.array(encoded.input_ids)
+                labels[index, : len(row)] = np.where(row == self.image_token_id, IGNORE_INDEX, row)
+        size = len(rows)
+        place_share = 0.0 if rng is None else 1.0 - strength * (1.0 - LAST_PLACE_SHARE)
+        return TextBatch(
+            torch.from_numpy(ids),
+            torch.from_numpy(labels),
+            torch.from_numpy(own),
+            torch.from_numpy(mate),
+            _sometimes(rng, size, 1.0, lambda r: 1.0 - strength * r.uniform(0.0, 0.5)),
+            _sometimes(rng, size, 0.0, lambda r: strength * r.uniform(0.0, MAX_NOISE)),
+            _sometimes(
+                rng,
+                size,
+                1.0,
+                lambda r: float(np.exp(strength * r.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))),
+            ),
+            torch.tensor([bool(rng and rng.random() < place_share) for _ in range(size)]),
+            torch.from_numpy(weights),
+            [sample.family for sample, _ in rows],
+        )
+
+    def _words_of(
+        self, scene: Scene, rng: random.Random | None, strength: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        own = np.array([[self.words[word] for word in row] for row in patch_words(scene)])
+        pairs = own.reshape(-1, PATCHES_PER_CELL, own.shape[1])
+        mate = pairs[:, ::-1].reshape(own.shape)
+        if rng is not None and rng.random() < SPOILED_SHARE:
+            share, choices = strength * rng.uniform(0, MAX_WRONG_WORDS), list(self.words.values())
+            own = own.copy()
+            for place in np.ndindex(own.shape):
+                if rng.random() < share:
+                    own[place] = rng.choice(choices)
+        return own.reshape(-1), mate.reshape(-1)
+
+
+def text_batches(
+    maker: BatchMaker, seed: int, tokens_per_batch: int, num_batches: int
+) -> Iterator[TextBatch]:
+    """Yield batches of about `tokens_per_batch` positions that depend on the seed alone."""
+    queue: Queue[TextBatch] = Queue(maxsize=8)
+
+    def fill() -> None:
+        rng = random.Random(seed)
+        made = 0
+        while made < num_batches:
+            progress = made / num_batches
+            early = progress < EARLY_UNTIL
+            rows = maker.encode([draw_sample(rng, early=early) for _ in range(POOL_SAMPLES)])
+            groups = _group(rows, tokens_per_batch)
+            rng.shuffle(groups)
+            for group in groups[: num_batches - made]:
+                queue.put(maker.batch(group, rng, progress))
+            made += len(groups)
+
+    Thread(target=fill, daemon=True).start()
+    for _ in range(num_batches):
+        yield queue.get()
+
+
+def _group(
+    rows: list[tuple[Sample, Encoded]], tokens_per_batch: int
+) -> list[list[tuple[Sample, Encoded]]]:
+    """Cut the rows, sorted by length, into groups whose padded size fits the budget."""
+    groups: list[list[tuple[Sample, Encoded]]] = []
+    group: list[tuple[Sample, Encoded]] = []
+    for row in sorted(rows, key=lambda pair: -len(pair[1].input_ids)):
+        longest = len((group or [row])[0][1].input_ids)
+        if group and longest * (len(group) + 1) > tokens_per_batch:
+            groups.append(group)
+            group = []
+        group.append(row)
+    return [*groups, group]
+
+
+def _sometimes(rng: random.Random | None, size: int, usual: float, draw: "object") -> Tensor:
+    """A value per sample: the usual one, or for some a drawn one."""
+    values = [
+        draw(rng) if rng is not None and rng.random() < SPOILED_SHARE else usual  # type: ignore[operator]
+        for _ in range(size)
+    ]
+    return torch.tensor(values, dtype=torch.float32)

@@ -1,0 +1,232 @@
+"""Registers a finished model: scores, lineage and card into the registry, the gate about the alias.
+
+In: a model checkpoint, its scores, the step's context. Out: a `RegisteredVersion`. The first
+version of a model becomes champion at once (when the gate's floors allow it); later ones are
+candidates until `promote`.
+"""
+
+import getpass
+import logging
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import GateRefused
+from components.core.store import Store
+from components.evaluation.config import BenchmarkScores
+from components.registry import names
+from components.registry.card import CardFacts, DataSummary, StageSummary, render_card
+from components.registry.gate import GateReport, decide
+from components.registry.ledger import Ledger
+from components.registry.lineage import build, nodes
+from components.registry.promotion import promote
+from components.registry.scores import ScoreRow
+from components.registry.versions import Registration, Registry, ResolvedVersion
+from components.training.config import ModelCheckpoint
+from workflows.artifacts import RegisterConfig, RegisteredVersion
+from workflows.lineage import ancestors, read_record
+from workflows.steps import StepContext
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def register_model(
+    config: RegisterConfig,
+    model: ModelCheckpoint,
+    scores: Sequence[BenchmarkScores],
+    context: StepContext,
+) -> RegisteredVersion:
+    """Create the version and let the gate speak; registering the same key again returns the same
+    version.
+    """
+    registry, ledger = Registry(config.tracking_uri), Ledger(context.store)
+    rows = tuple(score_row(each) for each in scores)
+    lineage = build(ancestors(context.store, model), model.digest)
+    records = [
+        record
+        for node in nodes(lineage)
+        if (record := read_record(context.store, node.uri)) is not None
+    ]
+    facts = CardFacts(
+        model=config.model_name,
+        recipe=config.recipe,
+        num_parameters=model.num_parameters,
+        checkpoint_uri=model.uri,
+        checkpoint_digest=model.digest,
+        code_version=code_version(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        stages=tuple(_stages(context.store, records)),
+        data=tuple(_data(records)),
+        scores=rows,
+        lineage=lineage,
+    )
+    version = registry.register(
+        config.model_name,
+        Registration(
+            checkpoint_uri=model.uri,
+            checkpoint_digest=model.digest,
+            key=context.key,
+            run_id=context.run_id,
+            recipe=config.recipe,
+            code_version=facts.code_version,
+            scores=rows,
+            lineage=lineage,
+            card=render_card(facts),
+        ),
+    )
+    report = _judge(config, registry, ledger, version, context.store)
+    (context.output_path / "card.md").write_text(render_card(facts.with_(gate=report)))
+    champion = registry.alias(config.model_name, names.CHAMPION)
+    return RegisteredVersion(
+        model_name=config.model_name,
+        version=version.version,
+        checkpoint_uri=model.uri,
+        checkpoint_digest=model.digest,
+        is_champion=champion is not None and champion.version == version.version,
+        gate_passed=report.passed,
+        gate_reasons=report.reasons,
+        scores=rows,
+    )
+
+
+def score_row(scores: BenchmarkScores) -> ScoreRow:
+    """Return a benchmark's scores as the registry keeps them."""
+    return ScoreRow(
+        benchmark=scores.benchmark,
+        percent=scores.headline_percent,
+        ci_low=scores.ci_low,
+        ci_high=scores.ci_high,
+        metric="percent",
+        value=scores.score if scores.score_maximum != 100.0 else None,
+        blind_percent=scores.blind_percent,
+        num_questions=scores.num_questions,
+        uri=scores.uri,
+    )
+
+
+def scores_with_questions(version: ResolvedVersion, store: Store) -> list[ScoreRow]:
+    """Return a version's scores with each question's, read from the predictions, for a paired
+    comparison.
+
+    A row whose predictions are gone stays as it is: the gate then compares the intervals.
+
+    """
+    from components.core.errors import LavaflowError
+    from components.evaluation.score import read_predictions
+
+    rows = []
+    for row in version.scores:
+        path = store.relative(row.uri) if row.uri else None
+        try:
+            if path is None:
+                raise FileNotFoundError(row.uri)
+            _, predictions = read_predictions(store.local_copy(path))
+        except (OSError, LavaflowError) as error:
+            log.debug("%s of %s: no predictions (%s)", row.benchmark, version.reference, error)
+            rows.append(row)
+            continue
+        rows.append(
+            row.with_(
+                per_question={each.question.id: each.score for each in predictions},
+                groups={each.question.id: each.question.cluster for each in predictions},
+            )
+        )
+    return rows
+
+
+def code_version() -> str:
+    """Return the commit of the code and whether it was changed since; empty outside a checkout."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()
+
+
+def user_name() -> str:
+    """Return who runs this, for the ledger."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _judge(
+    config: RegisterConfig,
+    registry: Registry,
+    ledger: Ledger,
+    version: ResolvedVersion,
+    store: Store,
+) -> GateReport:
+    """Let the gate decide: champion when there is none yet, else only a verdict on the version's
+    tags.
+    """
+    champion = registry.alias(config.model_name, names.CHAMPION)
+    if champion is None:
+        try:
+            done = promote(
+                registry,
+                ledger,
+                config.model_name,
+                version.version,
+                gate=config.gate,
+                who=user_name(),
+                reason="first version of the model",
+            )
+        except GateRefused as error:
+            log.warning("%s", error)
+        else:
+            return done.report or GateReport(passed=True)
+    ours = scores_with_questions(version, store)
+    theirs = scores_with_questions(champion, store) if champion else None
+    report = decide(ours, theirs, config.gate)
+    verdict = "passed" if report.passed else "refused: " + "; ".join(report.reasons)
+    registry.set_tags(config.model_name, version.version, {names.GATE: verdict[:4900]})
+    return report
+
+
+def _stages(store: Store, records: Sequence[Mapping[str, Any]]) -> list[StageSummary]:
+    stages = []
+    for record in reversed(records):
+        if record["artifact_kind"] != ModelCheckpoint.__name__:
+            continue
+        artifact = record["artifact"]
+        try:
+            payload = store.read_json(f"{record['step']}/{record['key']}/payload.json")
+        except FileNotFoundError:
+            payload = {}
+        config = payload.get("payload", payload).get("config", {})
+        stages.append(
+            StageSummary(
+                name=record["step"],
+                trained=tuple(config.get("train", ())),
+                num_steps=artifact["num_steps"],
+                global_batch=config.get("global_batch", 0),
+                learning_rate=config.get("learning_rate", 0.0),
+                precision=config.get("precision", ""),
+                final_loss=artifact["final_loss"],
+                train_s=record["seconds"],
+            )
+        )
+    return stages
+
+
+def _data(records: Sequence[Mapping[str, Any]]) -> list[DataSummary]:
+    return [
+        DataSummary(
+            name=record["step"],
+            num_rows=record["artifact"]["num_rows"],
+            num_rejected=record["artifact"]["num_rejected"],
+            digest=record["digest"],
+            sources=record["artifact"]["sources"],
+        )
+        for record in reversed(records)
+        if record["artifact_kind"] == "PreparedData"
+    ]
