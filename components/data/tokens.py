@@ -138,6 +138,8 @@ class _TextEncoder:
             split = self._split(f" {text}" if fresh and self.dummy_space else text)
             parts += split
             sizes.append(len(split))
+        for part in parts:
+            _check_unicode(part)
         encoded = iter(self.backend.encode_batch(parts, add_special_tokens=False))
         return [[token for _ in range(size) for token in next(encoded).ids] for size in sizes]
 
@@ -181,6 +183,14 @@ def _remove_dummy_space(state: dict[str, Any]) -> bool:
             node.clear()
             node.update({"type": "Replace", "pattern": {"String": "\x00"}, "content": "\x00"})
     return found
+
+
+def _check_unicode(text: str) -> None:
+    """Refuse half a surrogate pair, which JSON can carry and the tokenizer cannot take."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"text is not valid Unicode near character {error.start}") from None
 
 
 def _nodes(node: dict[str, Any] | None, children: str) -> Iterator[dict[str, Any]]:

@@ -220,6 +220,11 @@ def test_the_labels_spell_the_answer(tokenizer, question, answer):
     assert spelt.decode() == f" {answer}".replace(SPACE, " ")
 
 
+def test_half_a_surrogate_pair_is_a_data_error(tokenizer):
+    with pytest.raises(DataError, match="not valid Unicode near character"):
+        encoded_of(tokenizer, "half \ud83d of a smile")
+
+
 def test_many_at_once_equals_one_by_one(tokenizer):
     rows = [render(turns_of("What " * n, "a cat"), has_image=bool(n % 2)) for n in range(1, 6)]
     together = encode_all(rows, tokenizer, IMAGE_TOKEN_ID, 60, 4)

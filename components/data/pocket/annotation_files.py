@@ -96,7 +96,7 @@ def write_aokvqa(
     """Write the A-OKVQA training questions: four options, the picture needed for each."""
     rows = []
     families, weights = list(CHOICE_WEIGHTS), list(CHOICE_WEIGHTS.values())
-    for image_id, scene in coco.items():
+    for image_id, scene in list(coco.items())[: config.num_choice_images]:
         found: dict[str, choices.Choice] = {}
         while len(found) < config.choices_per_image:  # every scene has at least three
             choice = choices.choose(scene, rng, rng.choices(families, weights)[0])

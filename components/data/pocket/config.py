@@ -32,8 +32,10 @@ class PocketConfig(Config):
     """Text-only dialogues in the ShareGPT file."""
     questions_per_image: int = Field(default=6, ge=1, le=12)
     """Most VQAv2 or GQA questions about one training picture."""
+    num_choice_images: int = Field(default=750, ge=1)
+    """Pictures of coco/train2017 with A-OKVQA questions; the mixture makes four rows of each."""
     choices_per_image: int = Field(default=1, ge=1, le=3)
-    """A-OKVQA questions about one training picture; the mixture repeats each four times."""
+    """A-OKVQA questions about one such picture."""
     num_benchmark_questions: int = Field(default=300, ge=8)
     """Questions of VQAv2, GQA, TextVQA and MME; each POPE split has two thirds, MMBench a fifth
     (times its rotations).

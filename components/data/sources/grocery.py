@@ -1,6 +1,7 @@
 """The house's own instruction: list the fruit of a grocery picture as JSON.
 
-In: <raw>/grocery/grocery_train.json in the LLaVA JSON format, pictures in coco/train2017. Out: records.
+In: <raw>/grocery/grocery_train.json in the LLaVA JSON format, pictures in coco/train2017. Out:
+records.
 """
 
 from collections.abc import Iterator
