@@ -6,6 +6,8 @@ candidates until `promote`.
 """
 
 import getpass
+import hashlib
+import json
 import logging
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,9 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import GateRefused
+from components.core.errors import GateRefused, LavaflowError
 from components.core.store import Store
+from components.evaluation.benchmark import Prediction
 from components.evaluation.config import BenchmarkScores
+from components.evaluation.score import read_predictions
 from components.registry import names
 from components.registry.card import CardFacts, DataSummary, StageSummary, render_card
 from components.registry.gate import GateReport, decide
@@ -44,7 +48,7 @@ def register_model(
     version.
     """
     registry, ledger = Registry(config.tracking_uri), Ledger(context.store)
-    rows = tuple(score_row(each) for each in scores)
+    rows = tuple(score_row(each, context.store) for each in scores)
     lineage = build(ancestors(context.store, model), model.digest)
     records = [
         record
@@ -93,7 +97,7 @@ def register_model(
     )
 
 
-def score_row(scores: BenchmarkScores) -> ScoreRow:
+def score_row(scores: BenchmarkScores, store: Store) -> ScoreRow:
     """Return a benchmark's scores as the registry keeps them."""
     return ScoreRow(
         benchmark=scores.benchmark,
@@ -104,6 +108,7 @@ def score_row(scores: BenchmarkScores) -> ScoreRow:
         value=scores.score if scores.score_maximum != 100.0 else None,
         blind_percent=scores.blind_percent,
         num_questions=scores.num_questions,
+        questions_digest=_questions_digest(_predictions(scores.uri, store)),
         uri=scores.uri,
     )
 
@@ -115,26 +120,15 @@ def scores_with_questions(version: ResolvedVersion, store: Store) -> list[ScoreR
     A row whose predictions are gone stays as it is: the gate then compares the intervals.
 
     """
-    from components.core.errors import LavaflowError
-    from components.evaluation.score import read_predictions
-
     rows = []
     for row in version.scores:
-        path = store.relative(row.uri) if row.uri else None
-        try:
-            if path is None:
-                raise FileNotFoundError(row.uri)
-            _, predictions = read_predictions(store.local_copy(path))
-        except (OSError, LavaflowError) as error:
-            log.debug("%s of %s: no predictions (%s)", row.benchmark, version.reference, error)
-            rows.append(row)
-            continue
-        rows.append(
-            row.with_(
+        predictions = _predictions(row.uri, store)
+        if predictions:
+            row = row.with_(
                 per_question={each.question.id: each.score for each in predictions},
                 groups={each.question.id: each.question.cluster for each in predictions},
             )
-        )
+        rows.append(row)
     return rows
 
 
@@ -156,6 +150,22 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+def _predictions(uri: str, store: Store) -> list[Prediction]:
+    """The predictions behind a score; none when they are gone."""
+    path = store.relative(uri) if uri else None
+    try:
+        return [] if path is None else read_predictions(store.local_copy(path))[1]
+    except (OSError, LavaflowError) as error:
+        log.debug("%s: no predictions (%s)", uri, error)
+        return []
+
+
+def _questions_digest(predictions: Sequence[Prediction]) -> str:
+    """Identify the questions: models asked different ones are not compared."""
+    asked = sorted((each.question.id, each.question.prompt) for each in predictions)
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest() if asked else ""
 
 
 def _judge(

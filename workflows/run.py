@@ -31,7 +31,7 @@ from workflows.raw import read_raw
 from workflows.recipes import get_recipe
 from workflows.recipes.tiny_base.chain import add_tiny_base, tiny_base_recipe
 from workflows.recipes.tiny_base.config import TinyBaseConfig
-from workflows.registration import code_version
+from workflows.registration import code_version, user_name
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
 from workflows.steps.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
@@ -193,7 +193,12 @@ def _chain(
         ensure_cluster=ensure_cluster,
         resume_command=f"resume with: {command}" if command else "",
         params=_flat(recipe.canonical()),
-        tags={"lavaflow.recipe": name, "lavaflow.code_version": code_version()},
+        tags={
+            "lavaflow.recipe": name,
+            "lavaflow.code_version": code_version(),
+            "mlflow.user": user_name(),
+            "mlflow.source.name": command,
+        },
         provenance={"code_version": code_version(), "command": command},
     )
     if isinstance(recipe, TinyBaseConfig):

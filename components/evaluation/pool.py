@@ -1,5 +1,4 @@
-"""Ray actors that hold the model and answer chunks of questions, shared by all benchmarks of one
-model.
+"""Ray actors that hold the model and answer chunks of questions, shared by all benchmarks.
 
 In: chunks of questions. Out: their answers as they come. The benchmark steps of a run work side by
 side; each asks for the actors by a name made of the model's digest, so the model is loaded
@@ -32,6 +31,8 @@ NAMESPACE = "lavaflow-evaluation"
 # Loading a 13B model from an object store takes minutes; waiting longer means the cluster has no
 # room.
 START_TIMEOUT_S = 900.0
+# One that found room only after the work was done has nothing to wait for.
+_UNASKED_TIMEOUT_S = 10.0
 # One chunk is worked on while the next one waits in the actor's queue.
 _QUEUED_PER_ACTOR = 2
 # An actor may leave between being found and being asked; a chunk that kills actors is given up.
@@ -42,9 +43,7 @@ TargetFactory = Callable[[], Target]
 
 
 class Evaluator:
-    """The actor: makes its target at the first question, and leaves after `idle_timeout_s` without
-    work.
-    """
+    """The actor: makes its target at the first question, leaves after some time without work."""
 
     def __init__(self, make_target: TargetFactory, idle_timeout_s: float) -> None:
         self._make_target = make_target
@@ -52,6 +51,7 @@ class Evaluator:
         self._idle_timeout_s = idle_timeout_s
         self._lock = threading.Lock()
         self._busy = 0
+        self._asked = False
         self._last_work = time.monotonic()
         self._self = ray.get_runtime_context().current_actor
         threading.Thread(target=self._leave_when_idle, daemon=True).start()
@@ -59,6 +59,7 @@ class Evaluator:
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
         with self._lock:
             self._busy += 1
+            self._asked = True
         try:
             if self._target is None:
                 self._target = self._make_target()
@@ -82,7 +83,8 @@ class Evaluator:
             time.sleep(min(1.0, self._idle_timeout_s / 4))
             with self._lock:
                 idle_s = 0.0 if self._busy else time.monotonic() - self._last_work
-            if idle_s > self._idle_timeout_s:
+                limit_s = self._idle_timeout_s if self._asked else _UNASKED_TIMEOUT_S
+            if idle_s > limit_s:
                 self._self.__ray_terminate__.remote()
                 return
 
@@ -97,8 +99,7 @@ class PoolTarget:
         config: EvaluationConfig,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
-        """`make_target` runs inside the actor; `digest` names the model: equal digests share
-        actors.
+        """`make_target` runs inside the actor; equal digests (of the model) share actors.
 
         Ray must be running. The calling step should reserve no processor itself, or a small cluster
         has none left for the actors.

@@ -4,27 +4,30 @@ In: `BenchmarkScores`. Out: a rich table, and the lines a reader must know besid
 nothing.
 """
 
+import re
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from components.evaluation.config import BenchmarkScores
 
 REFERENCE = "LLaVA-1.5-7B"
 
+# What trackers allow in a name; MMBench has a category "finegrained_perception (cross-instance)".
+_NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./: ]")
+
 
 def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -> Table:
     """Return one row per benchmark, in the order given."""
-    table = Table(title="Scores, 0 to 100 (MME also as the published sum)", title_justify="left")
+    table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark", no_wrap=True)
-    table.add_column("measured as")
-    for name in ("score", "95% interval", "blind", "difference", "questions", reference):
+    for name in ("score", "95% interval", "blind", "difference", "asked", reference):
         table.add_column(name, justify="right", no_wrap=name != reference)
     for row in scores:
         table.add_row(
             row.title or row.benchmark,
-            row.headline_name,
-            _score(row),
+            f"{row.headline_percent:.1f}",
             f"{row.ci_low:.1f} - {row.ci_high:.1f}",
             "-" if row.blind_percent is None else f"{row.blind_percent:.1f}",
             _difference(row),
@@ -35,19 +38,22 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
 
 
 def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
-    """Return what must be known before comparing: subsets, local splits, missing or repeated
-    answers.
+    """Return what each score measures and what must be known before comparing: subsets, local
+    splits, missing or repeated answers.
     """
     lines = []
     for row in scores:
-        parts = [row.note] if row.note else []
+        parts = [row.headline_name]
+        if row.score_maximum != 100.0:
+            parts.append(f"{row.score:,.1f} of {row.score_maximum:,.0f} points")
+        parts += [row.note] if row.note else []
         if row.num_duplicates:
             parts.append(
                 f"{row.num_duplicates} questions stand twice in the file; the last one counts"
             )
         if row.num_blind_missing:
             parts.append(f"{row.num_blind_missing} blind answers are missing")
-        lines += [f"{row.title or row.benchmark}: {'; '.join(parts)}"] if parts else []
+        lines.append(f"{row.title or row.benchmark}: {'; '.join(parts)}")
     return lines
 
 
@@ -65,13 +71,11 @@ def metrics(scores: BenchmarkScores) -> dict[str, float]:
         "difference_percent": scores.difference_percent,
         **scores.details,
     }
-    return {f"{prefix}/{name}": value for name, value in named.items() if value is not None}
-
-
-def _score(row: BenchmarkScores) -> str:
-    if row.score_maximum == 100.0:
-        return f"{row.headline_percent:.1f}"
-    return f"{row.headline_percent:.1f} ({row.score:.1f} of {row.score_maximum:,.0f})"
+    return {
+        _NOT_IN_METRIC_NAMES.sub("", f"{prefix}/{name}"): value
+        for name, value in named.items()
+        if value is not None
+    }
 
 
 def _difference(row: BenchmarkScores) -> str:

@@ -46,7 +46,7 @@ class MlflowTracker:
         tracking_uri: str,
         experiment: str = "lavaflow",
         *,
-        start_timeout_s: float = 60.0,
+        start_timeout_s: float = 300.0,
         finish_timeout_s: float = 20.0,
     ) -> None:
         self.tracking_uri = tracking_uri
@@ -64,7 +64,8 @@ class MlflowTracker:
 
     def warm_up(self) -> None:
         """Start to import MLflow and open the address in the background (1 to 4 s)."""
-        self._put("opening", self._writer.open)
+        # What goes wrong here goes wrong again in start_run, which tells it.
+        self._put("opening", self._writer.open, raises=True)
 
     def start_run(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Create the parent run of a pipeline run and return its id.

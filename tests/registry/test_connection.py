@@ -35,7 +35,7 @@ def test_two_processes_create_one_database_at_once_and_say_nothing(tmp_path):
         )
         for name in ("first", "second")
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=360)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert outputs == ["", ""]
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:

@@ -24,7 +24,7 @@ from components.registry.versions import Registration, Registry
 
 pytestmark = pytest.mark.slow
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 
 
 def free_port() -> int:
@@ -104,8 +104,8 @@ def database_uri(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, database_uri):
     server = Server(tmp_path_factory.mktemp("mlflow-server"), database_uri)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()

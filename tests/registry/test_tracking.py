@@ -260,9 +260,13 @@ def test_a_refused_record_is_told_and_the_next_ones_are_written(tracker, client,
     assert any("Not recorded in MLflow" in record.message for record in caplog.records)
 
 
-def test_a_wrong_address_is_told_at_the_start():
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_wrong_address_is_told_at_the_start(warm):
+    tracker = MlflowTracker("http://127.0.0.1:9")
+    if warm:
+        tracker.warm_up()
     with pytest.raises(RegistryError, match="no MLflow server answers at http://127"):
-        MlflowTracker("http://127.0.0.1:9").start_run("tiny", {}, {})
+        tracker.start_run("tiny", {}, {})
 
 
 def test_a_deleted_experiment_comes_back(tracking_uri, client):

@@ -18,6 +18,7 @@ from components.core.artifact import Artifact
 from components.core.store import Store, resolve
 from workflows.steps.layout import StepFolder
 from workflows.steps.messages import Discard, Sink
+from workflows.steps.records import manifest_beside
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class StepContext:
         """Return a local folder with an input's files (a remote store's are downloaded once)."""
         inside = self.store.relative(artifact.uri)
         store, path = (self.store, inside) if inside is not None else resolve(artifact.uri)
-        return store.local_copy(path)
+        return store.local_copy(path, None if store.is_local else manifest_beside(store, path))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Send numbers to the tracker and the terminal while the step runs; never waits.

@@ -7,6 +7,7 @@ carry a schema version: one of another version is a miss with that reason, never
 
 import json
 import logging
+import posixpath
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -128,6 +129,15 @@ def published_artifact(
 def write_manifest(store: Store, folder: StepFolder, attempt: str, manifest: Manifest) -> None:
     """Write the manifest of an attempt: the second phase, after all files and before the record."""
     store.write_bytes(folder.manifest(attempt), encode_json(manifest.to_json()))
+
+
+def manifest_beside(store: Store, files_path: str) -> Manifest | None:
+    """Return the manifest of a published artifact's folder, or None for a folder made elsewhere."""
+    path = posixpath.join(posixpath.dirname(files_path), "manifest.json")
+    try:
+        return Manifest.from_json(store.read_json(path), store.uri(path))
+    except FileNotFoundError:
+        return None
 
 
 def publish(store: Store, folder: StepFolder, record: Record, replaces: Miss | Hit | None) -> None:

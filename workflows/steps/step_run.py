@@ -96,7 +96,8 @@ class StepRun:
         """Take the lease and begin the first attempt; or take the result, or wait for the
         holder.
         """
-        held = self._watch.acquire()
+        # Held already where the store failed between the lease and the first attempt.
+        held = self._lease or self._watch.acquire()
         if isinstance(held, LeaseState):
             if self.state != "waiting":
                 self.state = "waiting"

@@ -118,7 +118,7 @@ class TerminalObserver(Observer):
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         now = time.monotonic()
-        for step, line in self._lines.items():
+        for step, line in list(self._lines.items()):
             clock = format_duration(round(now - line.since))
             table.add_row(f"> {step.ljust(self._width)}", line.text, clock, escape(line.numbers))
         return table

@@ -61,7 +61,9 @@ class LanguageConfig(Config):
     warmup_steps: int
     """Steps of linear warm-up."""
     learning_rate: float
-    """Peak learning rate (AdamW)."""
+    """Peak learning rate of embeddings, norms and output head (AdamW)."""
+    muon_learning_rate: float
+    """Peak learning rate of the layers' matrices (Muon)."""
     evaluate_every_steps: int = 200
     """Steps between measurements on scenes of the evaluation split."""
     log_every_steps: int = 20

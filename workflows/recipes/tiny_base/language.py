@@ -21,7 +21,6 @@ from components.data.pocket import questions
 from components.model.tokenizer import load_tokenizer
 from workflows.recipes.tiny_base.config import LanguageConfig
 from workflows.recipes.tiny_base.corpus import single_question, transcripts
-from workflows.recipes.tiny_base.scenes import NUM_PATCHES
 from workflows.recipes.tiny_base.text_batches import (
     IGNORE_INDEX,
     BatchMaker,
@@ -56,26 +55,24 @@ def train_language_model(
     torch.manual_seed(seed)
     model = LlamaForCausalLM(language_config(config, own_tokenizer)).train()
     initialise(model, config.embedding_std)
-    places = nn.Embedding(NUM_PATCHES, config.hidden_size)
-    nn.init.normal_(places.weight, std=config.embedding_std)
-    learning = [*model.parameters(), *places.parameters()]
-    matrices = [p for p in learning if p.ndim >= 2]
-    rest = [p for p in learning if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: warmup_cosine(step, config.num_steps, config.warmup_steps)
-    )
+    optimizers = _optimizers(model, config)
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, config.num_steps, config.warmup_steps)
+        )
+        for optimizer in optimizers
+    ]
     for step, batch in enumerate(
         text_batches(maker, seed, config.tokens_per_batch, config.num_steps)
     ):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = text_loss(model, batch, places)
-        optimizer.zero_grad()
+            loss = text_loss(model, batch)
+        model.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        schedule.step()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         last = step == config.num_steps - 1
         if step % config.log_every_steps == 0 or last:
             report(step, {"loss": loss.item()})
@@ -105,7 +102,7 @@ def language_config(config: LanguageConfig, tokenizer: object) -> LlamaConfig:
 
 @torch.no_grad()
 def initialise(model: LlamaForCausalLM, embedding_std: float) -> None:
-    """Set the scale of fresh embeddings, and make the layers' writes to the stream small."""
+    """Set the scale of fresh embeddings, and let the layers write little at first."""
     model.model.embed_tokens.weight.normal_(0.0, embedding_std)
     # The head starts as the embeddings: a word found in the scene is then said by copying it, and no
     # mapping from each word's input to its output has to be learnt first.
@@ -115,9 +112,9 @@ def initialise(model: LlamaForCausalLM, embedding_std: float) -> None:
             writer.weight.mul_(embedding_std / math.sqrt(2 * len(model.model.layers)))
 
 
-def text_loss(model: LlamaForCausalLM, batch: TextBatch, places: nn.Embedding) -> Tensor:
+def text_loss(model: LlamaForCausalLM, batch: TextBatch) -> Tensor:
     """Return the weighted mean loss over the labelled positions."""
-    logits_KV, targets_K, _ = _supervised(model, batch, places)
+    logits_KV, targets_K, _ = _supervised(model, batch)
     weights_K = batch.weights[:, 1:][batch.labels[:, 1:] != IGNORE_INDEX]
     losses_K = functional.cross_entropy(logits_KV.float(), targets_K, reduction="none")
     return (losses_K * weights_K).sum() / weights_K.sum()
@@ -147,7 +144,7 @@ def exact_answers(
     for start in range(0, len(rows), 48):
         batch = maker.batch(rows[start : start + 48])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits_KV, targets_K, row_K = _supervised(model, batch, None)
+            logits_KV, targets_K, row_K = _supervised(model, batch)
         wrong = set(row_K[logits_KV.argmax(-1) != targets_K].tolist())
         for index, family in enumerate(batch.families):
             right[family].append(index not in wrong)
@@ -155,12 +152,28 @@ def exact_answers(
     return {"mean": sum(shares.values()) / len(shares), **shares}
 
 
-def _supervised(
-    model: LlamaForCausalLM, batch: TextBatch, places: nn.Embedding | None
-) -> tuple[Tensor, Tensor, Tensor]:
+def _optimizers(model: LlamaForCausalLM, config: LanguageConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the rest.
+
+    By trial (150 steps of captions): with Muon the loss on object names fell to 1.0, with AdamW
+    alone it stayed at 3.2, that is, the model had not begun to look anything up in the scene.
+    """
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    taken = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    muon = torch.optim.Muon(
+        matrices, lr=config.muon_learning_rate, momentum=0.95, weight_decay=0.01
+    )
+    adam = torch.optim.AdamW(
+        rest, lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
+    return [muon, adam]
+
+
+def _supervised(model: LlamaForCausalLM, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Return logits, targets and row numbers of the positions before a supervised token."""
     hidden_BSD = model.model(
-        inputs_embeds=_embed(model, batch, places), attention_mask=None, use_cache=False
+        inputs_embeds=_embed(model, batch), attention_mask=None, use_cache=False
     ).last_hidden_state  # right padding needs no mask: under the causal mask nothing attends to it
     supervised_BS = batch.labels[:, 1:] != IGNORE_INDEX
     targets_K = batch.labels[:, 1:][supervised_BS]
@@ -168,23 +181,18 @@ def _supervised(
     return model.lm_head(hidden_BSD[:, :-1][supervised_BS]), targets_K, row_K
 
 
-def _embed(model: LlamaForCausalLM, batch: TextBatch, places: nn.Embedding | None) -> Tensor:
-    """Return embeddings with blended, noisy and scaled words at the scene positions."""
+def _embed(model: LlamaForCausalLM, batch: TextBatch) -> Tensor:
+    """Return embeddings with the sums of the patches' words at the scene positions."""
     table = model.model.embed_tokens
     is_scene_BS = (
         batch.input_ids >= table.num_embeddings
     )  # the image token lies behind the vocabulary
     token_BSD = table(batch.input_ids.masked_fill(is_scene_BS, 0))
-    share = batch.own_share.view(-1, 1, 1)
-    scene_BPD = share * table(batch.own_words) + (1 - share) * table(batch.mate_words)
+    # A patch is the sum of its words, at about the scale of one word.
+    scene_BPD = (table(batch.words) * batch.aspect_weights[:, None, :, None]).sum(2) / 2
     spread = table.weight.detach().std()
     scene_BPD = scene_BPD + torch.randn_like(scene_BPD) * spread * batch.noise.view(-1, 1, 1)
     scene_BPD = scene_BPD * batch.scale.view(-1, 1, 1)
-    if places is not None:
-        # Thrown away after training: with them the upper layers learn soon what "top left" asks
-        # for,
-        # and the lower ones then learn to make the same out of the order of the words.
-        scene_BPD = scene_BPD + batch.has_places.view(-1, 1, 1) * places.weight
     has_scene_B = is_scene_BS.any(dim=1)
     return token_BSD.masked_scatter(
         is_scene_BS.unsqueeze(-1), scene_BPD[has_scene_B].to(token_BSD.dtype)

@@ -32,9 +32,10 @@ def tiny_base() -> TinyBaseConfig:
             num_layers=6,
             num_heads=6,
             embedding_std=0.2,  # about the scale of a fresh connector's outputs
-            tokens_per_batch=4096,
-            num_steps=1600,
-            warmup_steps=100,
-            learning_rate=1.5e-3,
+            tokens_per_batch=3072,
+            num_steps=1800,
+            warmup_steps=60,
+            learning_rate=6e-3,
+            muon_learning_rate=0.015,
         ),
     )

@@ -17,19 +17,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from components.data.conversation import render
-from components.data.pocket.scene import PATCHES_PER_CELL, Scene, patch_words
+from components.data.pocket.scene import COLUMN_NAMES, PATCHES_PER_CELL, ROW_NAMES, Scene
 from components.data.tokens import Encoded, encode_all, expand_image_tokens
 from workflows.recipes.tiny_base.corpus import Sample, draw_sample
-from workflows.recipes.tiny_base.scenes import NUM_PATCHES
+from workflows.recipes.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
 
 IGNORE_INDEX = -100
 POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
-EARLY_UNTIL = 0.25
+EARLY_UNTIL = 0.2
 """Progress of the training up to which the corpus is the early one and nothing is spoiled."""
 FULL_FROM = 0.6
-"""Progress from which the spoiling has its full strength and place vectors their last share."""
-LAST_PLACE_SHARE = 0.25
+"""Progress from which the spoiling has its full strength."""
 QUESTION_WEIGHT = 0.25
 """Weight of words that are not answers: they too teach to read the scene that they are about."""
 SPOILED_SHARE = 0.5
@@ -38,7 +37,12 @@ MAX_WRONG_WORDS = 0.12
 MAX_NOISE = 0.6
 MAX_LOG_SCALE = 0.4
 
-# Shapes: B samples, S positions, P patches
+NUM_ASPECTS = 4
+"""What is said of a patch: what stands there, on which ground, in which row, in which column."""
+MIN_ASPECT = 0.5
+"""Least weight of an aspect where the weights are spoiled."""
+
+# Shapes: B samples, S positions, P patches, A aspects
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,12 @@ class TextBatch:
 
     input_ids: Tensor
     labels: Tensor
-    own_words: Tensor
-    """Word of each patch; zeros for samples without a scene."""
-    mate_words: Tensor
-    """Word of the patch above or below in the same cell, to be blended in."""
-    own_share: Tensor
+    words: Tensor
+    """Words of each patch [B, P, A]; zeros for samples without a scene."""
+    aspect_weights: Tensor
+    """Weight of each aspect [B, A]."""
     noise: Tensor
     scale: Tensor
-    has_places: Tensor
-    """Whether place vectors are added to the scene's words."""
     weights: Tensor
     """Weight of each label's loss."""
     families: list[str]
@@ -99,26 +100,29 @@ class BatchMaker:
         longest = max(len(encoded.input_ids) for _, encoded in rows)
         ids = np.zeros((len(rows), longest), dtype=np.int64)
         labels = np.full((len(rows), longest), IGNORE_INDEX, dtype=np.int64)
-        own = np.zeros((len(rows), NUM_PATCHES), dtype=np.int64)
-        mate = np.zeros((len(rows), NUM_PATCHES), dtype=np.int64)
+        words = np.zeros((len(rows), NUM_PATCHES, NUM_ASPECTS), dtype=np.int64)
         for index, (sample, encoded) in enumerate(rows):
             ids[index, : len(encoded.input_ids)] = encoded.input_ids
             labels[index, : len(encoded.labels)] = encoded.labels
             if sample.scene:
-                own[index], mate[index] = self._words_of(sample.scene, rng, strength)
+                words[index] = self._words_of(sample.scene, rng, strength)
         weights = np.where(labels == IGNORE_INDEX, QUESTION_WEIGHT, 1.0).astype(np.float32)
         if rng is not None:
             for index, (_, encoded) in enumerate(rows):
                 row = np.array(encoded.input_ids)
                 labels[index, : len(row)] = np.where(row == self.image_token_id, IGNORE_INDEX, row)
         size = len(rows)
-        place_share = 0.0 if rng is None else 1.0 - strength * (1.0 - LAST_PLACE_SHARE)
         return TextBatch(
             torch.from_numpy(ids),
             torch.from_numpy(labels),
-            torch.from_numpy(own),
-            torch.from_numpy(mate),
-            _sometimes(rng, size, 1.0, lambda r: 1.0 - strength * r.uniform(0.0, 0.5)),
+            torch.from_numpy(words),
+            torch.stack(
+                [
+                    _sometimes(rng, size, 1.0, lambda r: r.uniform(1 - strength * MIN_ASPECT, 1))
+                    for _ in range(NUM_ASPECTS)
+                ],
+                dim=1,
+            ),
             _sometimes(rng, size, 0.0, lambda r: strength * r.uniform(0.0, MAX_NOISE)),
             _sometimes(
                 rng,
@@ -126,24 +130,29 @@ class BatchMaker:
                 1.0,
                 lambda r: float(np.exp(strength * r.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))),
             ),
-            torch.tensor([bool(rng and rng.random() < place_share) for _ in range(size)]),
             torch.from_numpy(weights),
             [sample.family for sample, _ in rows],
         )
 
-    def _words_of(
-        self, scene: Scene, rng: random.Random | None, strength: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        own = np.array([[self.words[word] for word in row] for row in patch_words(scene)])
-        pairs = own.reshape(-1, PATCHES_PER_CELL, own.shape[1])
-        mate = pairs[:, ::-1].reshape(own.shape)
+    def _words_of(self, scene: Scene, rng: random.Random | None, strength: float) -> np.ndarray:
+        words = np.array([[self.words[word] for word in patch] for patch in patch_aspects(scene)])
         if rng is not None and rng.random() < SPOILED_SHARE:
             share, choices = strength * rng.uniform(0, MAX_WRONG_WORDS), list(self.words.values())
-            own = own.copy()
-            for place in np.ndindex(own.shape):
+            for place in np.ndindex(words.shape):
                 if rng.random() < share:
-                    own[place] = rng.choice(choices)
-        return own.reshape(-1), mate.reshape(-1)
+                    words[place] = rng.choice(choices)
+        return words
+
+
+def patch_aspects(scene: Scene) -> list[tuple[str, str, str, str]]:
+    """Return for every patch in reading order what stands there, its ground, row and column."""
+    what, ground = patch_targets(scene)
+    aspects = []
+    for index in range(NUM_PATCHES):
+        row, column = index // SIDE // PATCHES_PER_CELL, index % SIDE // PATCHES_PER_CELL
+        name = WHAT[what[index]] if what[index] else scene.background
+        aspects.append((name, GROUND[ground[index]], ROW_NAMES[row], COLUMN_NAMES[column]))
+    return aspects
 
 
 def text_batches(

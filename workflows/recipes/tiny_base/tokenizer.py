@@ -12,6 +12,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from components.data.pocket.scene import COLUMN_NAMES, ROW_NAMES
 from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
@@ -70,7 +71,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 def word_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """Return the single token of every word that can stand for a patch."""
     table = {}
-    for word in WORLD_WORDS:
+    for word in (*WORLD_WORDS, *ROW_NAMES, *COLUMN_NAMES):
         ids = tokenizer(word, add_special_tokens=False).input_ids
         assert len(ids) == 1, f"{word!r} takes {len(ids)} tokens; a patch word must be one"
         table[word] = ids[0]
