@@ -25,6 +25,7 @@ from components.serving.config import ServingConfig
 from workflows import pipeline, show
 from workflows.artifacts import Deployment
 from workflows.base import read_base
+from workflows.cluster import ensure_cluster, keep_cluster, kept_cluster
 from workflows.config import PipelineConfig
 from workflows.home import Home, secrets
 from workflows.raw import read_raw
@@ -94,12 +95,14 @@ def run_recipe(
     tracker = MlflowTracker(home.tracking_uri)
     tracker.warm_up()
     observer = Timed(console)
-    with _cluster(home, address, keep) as ensure_cluster:
-        chain, parts = _chain(home, store, name, recipe, tracker, observer, ensure_cluster, command)
+    # What this command starts it also stops; a service on a cluster that stays is left up.
+    stays = keep or address is not None or kept_cluster(home.cluster_file) is not None
+    with _cluster(home, address, keep) as connect:
+        chain, parts = _chain(home, store, name, recipe, tracker, observer, connect, command)
         artifacts = chain.run(**selection.options())
         endpoint = None
-        if isinstance(parts, pipeline.Pipeline) and (keep or address) and not selection.partial:
-            ensure_cluster()
+        if isinstance(parts, pipeline.Pipeline) and stays and not selection.partial:
+            connect()
             endpoint = _ensure_service(artifacts[parts.service.step], recipe)
         show.print_report(
             console, recipe, parts, artifacts, observer.rows, home, endpoint, run_id=tracker.run_id
@@ -182,7 +185,7 @@ def _chain(
     recipe: Config,
     tracker: Tracker,
     observer: Timed,
-    ensure_cluster: Any,
+    connect: Any,
     command: str,
 ) -> tuple[Chain, "pipeline.Pipeline | None"]:
     chain = Chain(
@@ -190,7 +193,7 @@ def _chain(
         name,
         tracker=tracker,
         observer=observer,
-        ensure_cluster=ensure_cluster,
+        ensure_cluster=connect,
         resume_command=f"resume with: {command}" if command else "",
         params=_flat(recipe.canonical()),
         tags={
@@ -217,16 +220,15 @@ def _cluster(home: Home, address: str | None, keep: bool) -> Iterator[Any]:
     Without an address: the cluster that `--keep` or `deploy` left running here, a new kept one with
     `keep`, else a local one that ends with the run.
     """
-    from workflows import cluster
 
     def ensure() -> None:
         where = address
         if where is None:
-            kept = cluster.kept_cluster(home.cluster_file)
+            kept = kept_cluster(home.cluster_file)
             if kept is None and keep:
-                kept = cluster.keep_cluster(home.cluster_file)
+                kept = keep_cluster(home.cluster_file)
             where = kept.address if kept else None
-        cluster.ensure_cluster(where, env_vars=secrets())
+        ensure_cluster(where, env_vars=secrets())
 
     try:
         yield ensure

@@ -134,7 +134,7 @@ def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
     console.print(
         "[dim]blind: the same questions with the pictures shuffled. "
-        "LLaVA-1.5-7B: published, on the real benchmarks.[/]\n"
+        " on the real benchmarks.[/]\n"
     )
 
 

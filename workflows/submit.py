@@ -27,13 +27,20 @@ DETACHED = 130
 POLL_S = 1.0
 LOG_TAIL_CHARS = 4000
 
-# The job must run with the Python that the cluster runs with. A head started as `.venv/bin/ray
-# start` has another `python` on its PATH, or none, so the raylet is asked; without /proc the PATH
-# must do.
+# The job must run with the Python that the cluster runs with. A head started as
+# `.venv/bin/ray start` has another `python` on its PATH, or none. So the job asks its raylet, whose
+# process id the parent of this shell knows; without /proc the PATH must do.
 _FIND_PYTHON = (
-    'PY=$(tr "\\0" "\\n" < /proc/$RAY_RAYLET_PID/cmdline 2>/dev/null'
-    " | sed -n 's/^--python_worker_command=\\([^ ]*\\).*/\\1/p'); "
+    'lines() { tr "\\0" "\\n" < "/proc/$1/$2" 2>/dev/null; }; '
+    'RAYLET=$(lines "$PPID" environ | sed -n "s/^RAY_RAYLET_PID=//p"); '
+    'PY=$(lines "$RAYLET" cmdline | sed -n "s/^--python_worker_command=\\([^ ]*\\).*/\\1/p"); '
     '[ -x "$PY" ] || PY=python; '
+)
+_RAYS_OWN_LINES = ("Running entrypoint for job ", "Tailing logs until the job exits")
+_TALKATIVE = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
 )
 
 Write = Callable[[str], None]
@@ -135,10 +142,11 @@ def connect(address: str) -> Any:
             "on that port (8265 by default, --dashboard-port) and open to this machine "
             "(--dashboard-host 0.0.0.0)?"
         ) from error
-    # Ray logs each upload and attempt; what matters of it is said here.
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
     from ray.job_submission import JobSubmissionClient
 
+    # Ray logs each upload and attempt; what matters of it is said here.
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     use_token()
 
     with _job_errors(address):
@@ -188,12 +196,12 @@ def _base(address: str) -> str:
 def _follow(client: Any, job_id: str, write: Write) -> None:
     """Pass the job's output on until the job ends, also over a line that breaks."""
 
-    async def tail() -> int:
-        seen = 0
+    async def tail() -> None:
         async for text in client.tail_job_logs(job_id):
-            seen += len(text)
-            write(text.rstrip("\n"))
-        return seen
+            lines = text.rstrip("\n").split("\n")
+            kept = [line for line in lines if not line.startswith(_RAYS_OWN_LINES)]
+            if kept:
+                write("\n".join(kept))
 
     try:
         asyncio.run(tail())

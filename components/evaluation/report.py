@@ -22,8 +22,8 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
     """Return one row per benchmark, in the order given."""
     table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark", no_wrap=True)
-    for name in ("score", "95% interval", "blind", "difference", "asked", reference):
-        table.add_column(name, justify="right", no_wrap=name != reference)
+    for name in ("score", "95% interval", "blind", "difference", "asked", "published"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in scores:
         table.add_row(
             row.title or row.benchmark,

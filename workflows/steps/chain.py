@@ -29,6 +29,7 @@ from workflows.steps.pins import add_pin, remove_pin
 from workflows.steps.planning import PlannedStep, plan_steps
 from workflows.steps.retries import Backoff
 from workflows.steps.scheduler import ChainRun
+from workflows.steps.signals import terminate_as_interrupt
 from workflows.steps.step_run import RunParts
 from workflows.steps.tracker import GuardedTracker, NullTracker, Status, Tracker
 
@@ -134,8 +135,8 @@ class Chain:
     ) -> dict[str, Artifact]:
         """Bring the steps up to date and return their artifacts by name.
 
-        Raises StepFailed (its last line resumes), LeaseLost, or what made the driver stop
-        (KeyboardInterrupt), always after tasks were cancelled and leases given back.
+        Raises StepFailed (its last line resumes), LeaseLost, or KeyboardInterrupt (Ctrl-C or
+        SIGTERM), always after tasks were cancelled and leases given back.
         """
         selection = select(self._nodes, only, from_, force)
         run_id = self._tracker.start_run(self.run_name, self._params, self._tags)
@@ -143,7 +144,8 @@ class Chain:
         started = time.monotonic()
         status: Status = "failed"
         try:
-            artifacts = self._chain_run(selection, run_id).run()
+            with terminate_as_interrupt():
+                artifacts = self._chain_run(selection, run_id).run()
             status = "ok"
             return artifacts
         except (KeyboardInterrupt, SystemExit):

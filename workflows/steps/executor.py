@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from workflows.steps.context import Resources
 from workflows.steps.messages import ActorSink, Mailbox, Sink
+from workflows.steps.signals import kept_handlers
 from workflows.steps.task import Done, Failed, Order, run_order
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,8 @@ class RayExecutor:
     def _connect(self) -> None:
         if self._connected:
             return
-        self._ensure_cluster()
+        with kept_handlers():
+            self._ensure_cluster()
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

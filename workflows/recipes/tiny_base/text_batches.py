@@ -25,9 +25,9 @@ from workflows.recipes.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, 
 IGNORE_INDEX = -100
 POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
-EARLY_UNTIL = 0.2
+EARLY_UNTIL = 0.3
 """Progress of the training up to which the corpus is the early one and nothing is spoiled."""
-FULL_FROM = 0.6
+FULL_FROM = 0.7
 """Progress from which the spoiling has its full strength."""
 QUESTION_WEIGHT = 0.25
 """Weight of words that are not answers: they too teach to read the scene that they are about."""
