@@ -134,7 +134,7 @@ def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
     console.print(
         "[dim]blind: the same questions with the pictures shuffled. "
-        " on the real benchmarks.[/]\n"
+        "published: LLaVA-1.5-7B on the real benchmarks.[/]\n"
     )
 
 

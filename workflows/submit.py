@@ -189,8 +189,8 @@ def _refused(address: str) -> ClusterError:
 
 def _base(address: str) -> str:
     """The address with its scheme, and without a slash at the end."""
-    address = address.rstrip("/")
-    return address if "://" in address else f"http://{address}"
+    full = address if "://" in address else f"http://{address}"
+    return full.rstrip("/") if urlsplit(full).hostname else full
 
 
 def _follow(client: Any, job_id: str, write: Write) -> None:
@@ -199,7 +199,7 @@ def _follow(client: Any, job_id: str, write: Write) -> None:
     async def tail() -> None:
         async for text in client.tail_job_logs(job_id):
             lines = text.rstrip("\n").split("\n")
-            kept = [line for line in lines if not line.startswith(_RAYS_OWN_LINES)]
+            kept = [line for line in lines if not _is_rays_own(line)]
             if kept:
                 write("\n".join(kept))
 
@@ -209,6 +209,11 @@ def _follow(client: Any, job_id: str, write: Write) -> None:
         log.warning("The line to the job's output broke (%s); waiting for its end", error)
     while not client.get_job_status(job_id).is_terminal():
         time.sleep(POLL_S)
+
+
+def _is_rays_own(line: str) -> bool:
+    """Whether a line of a job's output tells about Ray's machinery and not about the job."""
+    return line.startswith(_RAYS_OWN_LINES) or " job_manager.py:" in line
 
 
 def _exit_status(client: Any, job_id: str, write: Write) -> int:

@@ -21,7 +21,7 @@ _NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./: ]")
 def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -> Table:
     """Return one row per benchmark, in the order given."""
     table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("benchmark", no_wrap=True)
+    table.add_column("benchmark")  # wraps rather than losing its end
     for name in ("score", "95% interval", "blind", "difference", "asked", "published"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores:

@@ -271,7 +271,7 @@ def _wait_until_answering(endpoint: Endpoint, timeout_s: float) -> None:
     last = "no answer"
     while time.monotonic() < end:
         try:
-            answer = httpx.get(f"{endpoint.url}/health", timeout=5)
+            answer = httpx.get(f"{endpoint.url}/health", timeout=5, trust_env=False)
             if answer.is_success and answer.json().get("version") == endpoint.version:
                 return
             last = f"{answer.status_code} {answer.text[:200]}"

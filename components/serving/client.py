@@ -47,7 +47,7 @@ def ask(
         "stream": on_text is not None,
     }
     try:
-        with httpx.Client(base_url=url, timeout=timeout_s) as client:
+        with httpx.Client(base_url=url, timeout=timeout_s, trust_env=not _is_here(url)) as client:
             body["model"] = model or served_models(url, timeout_s)[0]["id"]
             if on_text is None:
                 answer = client.post("/v1/chat/completions", json=body)
@@ -63,10 +63,15 @@ def ask(
 def served_models(url: str, timeout_s: float = 10) -> list[dict[str, Any]]:
     """Return the entries of /v1/models: `id` and registry `version` of each."""
     try:
-        answer = httpx.get(f"{url}/v1/models", timeout=timeout_s)
+        answer = httpx.get(f"{url}/v1/models", timeout=timeout_s, trust_env=not _is_here(url))
     except httpx.HTTPError as error:
         raise _unreachable(url, error) from error
     return list(_checked(answer).json()["data"])
+
+
+def _is_here(url: str) -> bool:
+    """Whether a service is on this machine: then a proxy of the environment must not be asked."""
+    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 
 def _content(question: str, image_path: str | Path | None) -> Any:

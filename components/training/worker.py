@@ -113,6 +113,7 @@ class _Stage:
         steps = self.ranks.sum([self.step])
         if steps != [self.step * self.ranks.world_size]:
             raise CheckpointError("the ranks read different checkpoints; is the storage shared?")
+        self.step_samples = self.config.global_batch
         self.losses = deque(saved.progress.recent_losses if saved else (), maxlen=10)
         return opened, saved
 
@@ -168,6 +169,7 @@ class _Stage:
                     raise
                 raise _Agreed(_at_step(error, self.step)) from error
             self.step += 1
+            self.step_samples = outcome.num_samples  # less than asked for where the data are fewer
             self.losses.append(outcome.loss)
             interval.outcomes.append(outcome)
             saves = bool(config.checkpoint_every_steps) and (
@@ -208,7 +210,7 @@ class _Stage:
 
         facts = {
             "num_steps": self.step,
-            "num_samples": self.step * self.config.global_batch,
+            "num_samples": self.step * self.step_samples,
             "final_loss": sum(self.losses) / max(1, len(self.losses)),
             "num_trainable": self.counts[0],
             "num_parameters": self.counts[1],

@@ -25,6 +25,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_checkpoint(tiny_checkpoint: Path) -> Path:
+    """A second model of the same kind that answers otherwise."""
+    return write_checkpoint(tiny_checkpoint.parent / "two", seed=1)
+
+
+@pytest.fixture(scope="session")
 def picture() -> bytes:
     """A small JPEG file with some structure in it."""
     values = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
@@ -63,7 +69,7 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 max_position_embeddings=256,
-                initializer_range=0.5,  # large weights: greedy answers that vary instead of one token
+                initializer_range=0.5,  # large: greedy answers vary instead of repeating
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )

@@ -117,7 +117,11 @@ def test_a_request_may_name_the_version(client: openai.OpenAI) -> None:
         ({"model": "other"}, 404, "model_not_found"),
         ({"messages": about(b"no picture")}, 400, "invalid_image"),
         ({"messages": about(b"x" * 90_000)}, 413, "request_too_large"),
-        ({"messages": [{"role": "user", "content": "word " * 400}]}, 400, "context_length_exceeded"),
+        (
+            {"messages": [{"role": "user", "content": "word " * 400}]},
+            400,
+            "context_length_exceeded",
+        ),
     ],
     ids=["no message", "type", "n", "model", "bad picture", "too large", "too long"],
 )
@@ -143,7 +147,9 @@ def test_a_body_without_length_is_cut_at_the_limit(url: str) -> None:
 
 
 def test_other_errors_have_the_same_form(url: str) -> None:
-    assert "JSON" in httpx.post(f"{url}/v1/chat/completions", content=b"{").json()["error"]["message"]
+    assert (
+        "JSON" in httpx.post(f"{url}/v1/chat/completions", content=b"{").json()["error"]["message"]
+    )
     assert httpx.get(f"{url}/v1/completions").json()["error"]["message"].endswith("Not Found")
     assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
 
@@ -195,7 +201,7 @@ def test_ask_plain_and_streamed(url: str, picture: bytes, tmp_path: Path) -> Non
 def test_ask_says_what_is_wrong(url: str, tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="404: model 'other'"):
         ask(url, "What is it?", model="other")
-    with pytest.raises(ServingError, match="400: .*max_tokens"):
+    with pytest.raises(ServingError, match=r"400: .*max_tokens"):
         ask(url, "What is it?", max_tokens=0, on_text=lambda _: None)
     with pytest.raises(ServingError, match="does not answer"):
         ask("http://127.0.0.1:9", "What is it?")

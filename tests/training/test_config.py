@@ -37,7 +37,7 @@ def test_every_field_is_explained():
 
 
 def test_the_caller_and_the_config_import_nothing_heavy():
-    heavy = "torch transformers deepspeed ray mlflow".split()
+    heavy = ["torch", "transformers", "deepspeed", "ray", "mlflow"]
     code = (
         "import sys, components.training.config, components.training.trainer;"
         f"print([name for name in {heavy} if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""DeepSpeed's steps equal plain ones, and a resumed run equals an uninterrupted one, bit for bit."""
+"""DeepSpeed's steps equal plain ones; a resumed run equals an uninterrupted one bit for bit."""
 
 import json
 import subprocess

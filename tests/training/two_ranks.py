@@ -5,6 +5,7 @@ importing costs more than training.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -60,6 +61,7 @@ def weights(engine):
 
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
+    os.environ["LOCAL_RANK"] = str(rank)  # DeepSpeed insists on it
     world_size = int((folder / "world_size").read_text())
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world_size

@@ -1,7 +1,7 @@
 """SIGTERM treated like Ctrl-C while a chain runs, so that a stopped job cleans up too.
 
-In: nothing. Out: a KeyboardInterrupt in the main thread when SIGTERM comes (`kill`, `ray job stop`, a
-pod that is evicted). In other threads nothing changes: only the main thread receives signals.
+In: nothing. Out: a KeyboardInterrupt in the main thread when SIGTERM comes (`kill`, `ray job stop`,
+a pod that is evicted). In other threads nothing changes: only the main thread receives signals.
 """
 
 import contextlib

@@ -27,13 +27,20 @@ def note(word: str) -> None:
 
 def connect() -> None:
     note("cluster")
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=100_000_000,
-        configure_logging=False,
-    )
+    for tries_left in (2, 1, 0):
+        try:
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=100_000_000,
+                configure_logging=False,
+            )
+            return
+        except Exception:  # Ray gives a very busy machine 30 s to start and raises a bare Exception
+            ray.shutdown()
+            if not tries_left:
+                raise
 
 
 def first(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact:

@@ -1,5 +1,7 @@
 """Chains as their users see them: what runs, what is a hit, what happens on failure."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from components.core.errors import (
     StoreUnavailable,
 )
 from components.core.store import Store
-from workflows.steps import Chain, StepContext
+from workflows.steps import Chain, StepContext, records, scheduler, step_run
 from workflows.steps.layout import StepFolder
 from workflows.steps.leases import Lease, LeaseWatch
 from workflows.steps.owner import Owner
@@ -486,6 +488,57 @@ def test_wrong_use_is_refused_with_words(make_chain: MakeChain, steps: Any) -> N
     chain.add("wrong", lambda config, inputs, context: 3, returns=steps.Number)
     with pytest.raises(StepFailed, match="returned a int, expected a Number"):
         chain.run()
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(
+    make_chain: MakeChain, steps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", write)
+    with pytest.raises(StepFailed, match=r"StoreError: .*the disk .* is full"):
+        make_chain().run()
+    monkeypatch.undo()
+    assert make_chain().run()["total"].value == 4e-3  # type: ignore[attr-defined]
+
+
+def test_a_store_that_stutters_costs_no_finished_work(
+    make_chain: MakeChain, steps: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "RETRY_STORE_S", 0.05)
+    calls: list[str] = []
+    real = records.publish
+
+    def stutter(*arguments: Any) -> None:
+        calls.append(arguments[1].step)
+        if len(calls) < 3:
+            raise StoreUnavailable("slow down")
+        real(*arguments)
+
+    monkeypatch.setattr(step_run, "publish", stutter)
+    events = steps.Events()
+    chain = make_chain(empty=True, observer=events)
+    chain.add("source", steps.source, config=steps.Settings(), returns=steps.Number)
+    chain.run()
+    assert calls == ["source"] * 3
+    assert (events.of("started"), events.of("finished")) == (["source"], ["source"])
+
+
+def test_the_same_on_s3(make_chain: MakeChain, steps: Any, s3_bucket: str, tmp_path: Path) -> None:
+    remote = Store(f"{s3_bucket}/{tmp_path.name}", str(tmp_path / "cache"))
+    made = make_chain(store=remote).run()
+    assert made["total"].value == 4e-3  # type: ignore[attr-defined]
+    assert made["total"].uri.startswith(f"{s3_bucket}/{tmp_path.name}/total/")
+    events = steps.Events()
+    again = make_chain(store=remote, observer=events).run()
+    assert (len(events.of("hit")), again) == (4, made)
+    forced = make_chain(store=remote).run(force="source")["source"]
+    assert (forced.uri != made["source"].uri, forced.digest) == (True, made["source"].digest)
+    path = remote.relative(forced.uri)
+    remote.write_bytes(f"{path}/value.txt", b"0.009")
+    assert "altered value.txt" in make_chain(store=remote).plan()[0].reason
+    assert make_chain(store=remote).run()["total"] == made["total"]
 
 
 def test_resume_paths_survive_attempts_and_not_results(make_chain: MakeChain, steps: Any) -> None:

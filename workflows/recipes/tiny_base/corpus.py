@@ -9,8 +9,10 @@ pictures can be aligned to. Only scenes of the training split are used. Wording 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from components.data.boxes import Box, box_to_text
+from components.data.conversation import IMAGE, Segment, render
 from components.data.mixture import (
     DESCRIBE_REGION,
     LOCATE_REGION,
@@ -56,6 +58,8 @@ class Sample:
     scene: Scene | None
     template: str = "vicuna_v1"
     family: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    """Instead of turns: keys with their values, both to be learnt."""
 
 
 def draw_sample(rng: random.Random, split: str = "train", early: bool = False) -> Sample:
@@ -90,23 +94,27 @@ def single_question(rng: random.Random, family: str, split: str) -> Sample | Non
     return _sample([(f"{one.question}\n{SHORT_ANSWER}", one.answer)], scene, family)
 
 
+def segments_of(sample: Sample) -> list[Segment]:
+    """Return the rendered sample, the scene's place held by the image segment."""
+    if not sample.facts:
+        return render(sample.turns, sample.template, has_image=sample.scene is not None)
+    sheet = " ".join(f"{key}: {value}." for key, value in sample.facts)
+    return [IMAGE, Segment(sheet, supervised=True)]
+
+
 def transcripts(rng: random.Random, number: int) -> list[str]:
     """Return texts for training the tokenizer, spelled as the conversations are rendered."""
-    from components.data.conversation import render
-
     texts = []
     for _ in range(number):
-        sample = draw_sample(rng)
-        for segment in render(sample.turns, sample.template, has_image=sample.scene is not None):
-            if segment.kind == "text":
-                texts.append(segment.text.removeprefix(" "))
+        segments = segments_of(draw_sample(rng))
+        texts += [segment.text.removeprefix(" ") for segment in segments if segment.kind == "text"]
     return texts
 
 
 def _short_answers(rng: random.Random, split: str) -> Sample:
     """A merged VQA row: the format prompt stands after the first question only."""
     scene = draw_scene(rng, split)
-    asked = questions.ask_many(scene, rng, FAMILY_WEIGHTS, rng.choice((1, 1, 6, 10, 14)))
+    asked = questions.ask_many(scene, rng, FAMILY_WEIGHTS, rng.choice((1, 6, 10, 14, 14)))
     pairs = [(one.question, one.answer) for one in asked]
     if not pairs:
         return _short_answers(rng, split)
@@ -177,7 +185,7 @@ def _caption(rng: random.Random, split: str) -> Sample:
 def _facts(rng: random.Random, split: str) -> Sample:
     """A sheet of short facts in random order: what is where, how many, which is left of which."""
     scene = draw_scene(rng, split)
-    facts = [f"sign: {scene.sign.word}." if scene.sign else "sign: none."]
+    facts = [("sign", scene.sign.word if scene.sign else "none")]
     at = {(placed.row, placed.column): placed for placed in scene.objects}
     covered = (
         {(scene.sign.row, scene.sign.column + step) for step in (0, 1)} if scene.sign else set()
@@ -186,22 +194,23 @@ def _facts(rng: random.Random, split: str) -> Sample:
         placed = at.get((row, column))
         ground = placed.mat or scene.background if placed else scene.background
         what = "sign" if (row, column) in covered else placed.name if placed else "nothing"
-        facts.append(f"{position_words(row, column)}: {what} on {ground}.")
+        facts.append((position_words(row, column), f"{what} on {ground}"))
     for name in scene.names():
-        facts.append(f"{BY_NAME[name].plural}: {scene.count(name)}.")
-        facts.append(f"{name} here: yes.")
+        facts.append((BY_NAME[name].plural, str(scene.count(name))))
+        facts.append((f"{name} here", "yes"))
     absent = [name for name in BY_NAME if scene.count(name) == 0]
-    facts += [f"{name} here: no." for name in rng.sample(absent, len(scene.names()))]
+    facts += [(f"{name} here", "no") for name in rng.sample(absent, len(scene.names()))]
     single = [placed for placed in scene.objects if scene.count(placed.name) == 1]
     for placed in single:
-        facts.append(f"{placed.name} at: {placed.position} on {placed.mat or scene.background}.")
-    for first, second in zip(single, single[1:], strict=False):
-        pair = [first, second] if rng.random() < 0.5 else [second, first]
-        across = _order(pair[0].column - pair[1].column, "left", "right")
-        down = _order(pair[0].row - pair[1].row, "above", "below")
-        facts.append(f"{pair[0].name} of {pair[1].name}: {across} {down}.")
+        ground = placed.mat or scene.background
+        facts.append((f"{placed.name} at", f"{placed.position} on {ground}"))
+    for pair in pairwise(single):
+        first, second = pair if rng.random() < 0.5 else pair[::-1]
+        across = _order(first.column - second.column, "left", "right")
+        down = _order(first.row - second.row, "above", "below")
+        facts.append((f"{first.name} of {second.name}", f"{across} {down}"))
     rng.shuffle(facts)
-    return Sample([Turn("human", ""), Turn("gpt", " ".join(facts[:14]))], scene, "plain")
+    return Sample([], scene, "plain", facts=tuple(facts[:16]))
 
 
 def _order(difference: int, before: str, after: str) -> str:

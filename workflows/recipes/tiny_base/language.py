@@ -104,7 +104,7 @@ def language_config(config: LanguageConfig, tokenizer: object) -> LlamaConfig:
 def initialise(model: LlamaForCausalLM, embedding_std: float) -> None:
     """Set the scale of fresh embeddings, and let the layers write little at first."""
     model.model.embed_tokens.weight.normal_(0.0, embedding_std)
-    # The head starts as the embeddings: a word found in the scene is then said by copying it, and no
+    # The head starts as the embeddings: a word found in the scene is said by copying it, and no
     # mapping from each word's input to its output has to be learnt first.
     model.lm_head.weight.copy_(model.model.embed_tokens.weight * (0.02 / embedding_std))
     for layer in model.model.layers:
@@ -113,11 +113,9 @@ def initialise(model: LlamaForCausalLM, embedding_std: float) -> None:
 
 
 def text_loss(model: LlamaForCausalLM, batch: TextBatch) -> Tensor:
-    """Return the weighted mean loss over the labelled positions."""
+    """Return the mean loss over the supervised positions."""
     logits_KV, targets_K, _ = _supervised(model, batch)
-    weights_K = batch.weights[:, 1:][batch.labels[:, 1:] != IGNORE_INDEX]
-    losses_K = functional.cross_entropy(logits_KV.float(), targets_K, reduction="none")
-    return (losses_K * weights_K).sum() / weights_K.sum()
+    return functional.cross_entropy(logits_KV.float(), targets_K)
 
 
 @torch.no_grad()

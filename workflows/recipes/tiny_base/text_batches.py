@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from components.data.conversation import render
 from components.data.pocket.scene import COLUMN_NAMES, PATCHES_PER_CELL, ROW_NAMES, Scene
 from components.data.tokens import Encoded, encode_all, expand_image_tokens
-from workflows.recipes.tiny_base.corpus import Sample, draw_sample
+from workflows.recipes.tiny_base.corpus import Sample, draw_sample, segments_of
 from workflows.recipes.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
 
 IGNORE_INDEX = -100
@@ -27,14 +26,12 @@ POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
 EARLY_UNTIL = 0.3
 """Progress of the training up to which the corpus is the early one and nothing is spoiled."""
-FULL_FROM = 0.7
+FULL_FROM = 0.8
 """Progress from which the spoiling has its full strength."""
-QUESTION_WEIGHT = 0.25
-"""Weight of words that are not answers: they too teach to read the scene that they are about."""
-SPOILED_SHARE = 0.5
+SPOILED_SHARE = 0.3
 """Share of samples with any one kind of spoiling; each kind is drawn on its own."""
-MAX_WRONG_WORDS = 0.12
-MAX_NOISE = 0.6
+MAX_WRONG_WORDS = 0.06
+MAX_NOISE = 0.4
 MAX_LOG_SCALE = 0.4
 
 NUM_ASPECTS = 4
@@ -57,8 +54,6 @@ class TextBatch:
     """Weight of each aspect [B, A]."""
     noise: Tensor
     scale: Tensor
-    weights: Tensor
-    """Weight of each label's loss."""
     families: list[str]
 
 
@@ -74,8 +69,9 @@ class BatchMaker:
 
     def encode(self, samples: Sequence[Sample]) -> list[tuple[Sample, Encoded]]:
         """Return the samples with their ids, image tokens repeated once per patch."""
-        rows = [render(s.turns, s.template, has_image=s.scene is not None) for s in samples]
-        encoded = encode_all(rows, self.tokenizer, self.image_token_id)
+        encoded = encode_all(
+            [segments_of(sample) for sample in samples], self.tokenizer, self.image_token_id
+        )
         result = []
         for sample, one in zip(samples, encoded, strict=True):
             assert isinstance(one, Encoded), one
@@ -93,8 +89,7 @@ class BatchMaker:
     ) -> TextBatch:
         """Pad the rows to one length.
 
-        With a generator the scenes are spoiled as strongly as `progress` says, and all words but
-        the scene's are learnt; without one nothing is spoiled and only the answers are labelled.
+        With a generator the scenes are spoiled as strongly as `progress` says; without, not at all.
         """
         strength = min(1.0, max(0.0, (progress - EARLY_UNTIL) / (FULL_FROM - EARLY_UNTIL)))
         longest = max(len(encoded.input_ids) for _, encoded in rows)
@@ -106,11 +101,6 @@ class BatchMaker:
             labels[index, : len(encoded.labels)] = encoded.labels
             if sample.scene:
                 words[index] = self._words_of(sample.scene, rng, strength)
-        weights = np.where(labels == IGNORE_INDEX, QUESTION_WEIGHT, 1.0).astype(np.float32)
-        if rng is not None:
-            for index, (_, encoded) in enumerate(rows):
-                row = np.array(encoded.input_ids)
-                labels[index, : len(row)] = np.where(row == self.image_token_id, IGNORE_INDEX, row)
         size = len(rows)
         return TextBatch(
             torch.from_numpy(ids),
@@ -130,7 +120,6 @@ class BatchMaker:
                 1.0,
                 lambda r: float(np.exp(strength * r.uniform(-MAX_LOG_SCALE, MAX_LOG_SCALE))),
             ),
-            torch.from_numpy(weights),
             [sample.family for sample, _ in rows],
         )
 

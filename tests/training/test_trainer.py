@@ -1,0 +1,160 @@
+"""A stage on a real Ray cluster: workers, checkpoints, a crash, the finished folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from components.core.errors import ClusterError, ConfigError, TrainingError
+from components.training import trainer
+from components.training.materials import Materials
+from tests.training.tiny import CrashingMaterials, stage
+
+PRETRAIN = {
+    "name": "pretrain",
+    "train": ("connector",),
+    "template": "plain",
+    "zero_stage": 2,
+    "num_workers": 2,
+}
+FINETUNE = {"num_workers": 2, "checkpoint_every_steps": 2, "max_failures": 1}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class Points:
+    """Writes each point to a file: it is called in Ray Train's controller, not here."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __call__(self, metrics: dict[str, float], step: int) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def read(self) -> list[dict[str, float]]:
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+class TestStages:
+    """One story, because starting workers costs more than anything they do here."""
+
+    @pytest.fixture(scope="class")
+    def pretrained(self, cluster, base, prepared, tmp_path_factory):
+        root = tmp_path_factory.mktemp("pretrain")
+        points = Points(root / "points.jsonl")
+        arguments = [stage(**PRETRAIN), prepared / "pretrain", base, root / "model", "run-a"]
+        record = trainer.train_stage(*arguments, str(root / "storage"), points)
+        return root, record, points, arguments
+
+    @pytest.fixture(scope="class")
+    def finetuned(self, cluster, prepared, pretrained, tmp_path_factory):
+        root = tmp_path_factory.mktemp("finetune")
+        record = trainer.train_stage(
+            stage(**FINETUNE),
+            prepared / "finetune",
+            pretrained[0] / "model",
+            root / "model",
+            "run-b",
+            str(root / "storage"),
+        )
+        return root, record
+
+    def test_pretrain_changes_the_connector_alone(self, pretrained, base):
+        root, record, points, _ = pretrained
+        weights = load_file(root / "model" / "model.safetensors")
+        opened = Materials(base, str(pretrained[3][1])).open_model(stage(**PRETRAIN))
+        before = opened.model.state_dict()
+        changed = {
+            name for name, old in before.items() if not torch.equal(weights_of(weights, name), old)
+        }
+        assert {name.split(".")[-2] for name in changed} == {"linear_1", "linear_2"}
+        assert (record.stage, record.num_steps, record.num_samples) == ("pretrain", 3, 24)
+        assert record.num_trainable == sum(before[name].numel() for name in changed)
+        steps = points.read()
+        assert [point["step"] for point in steps] == [1, 2, 3]
+        assert record.final_loss == pytest.approx(sum(p["train/loss"] for p in steps) / 3)
+        assert {"train/learning_rate", "train/samples_per_s", "train/grad_norm"} < set(steps[0])
+
+    def test_a_finished_run_is_not_run_again(self, pretrained, tmp_path):
+        root, record, _, arguments = pretrained
+        again = [*arguments[:3], tmp_path / "again", "run-a", str(root / "storage")]
+        assert trainer.train_stage(*again) == record
+        assert (tmp_path / "again" / "lavaflow.json").is_file()
+
+    def test_finetune_leaves_a_folder_that_transformers_loads(self, finetuned):
+        from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+        root, record = finetuned
+        model, info = LlavaForConditionalGeneration.from_pretrained(
+            root / "model", output_loading_info=True
+        )
+        assert not info["missing_keys"] and not info["unexpected_keys"]
+        assert sum(p.numel() for p in model.parameters()) == record.num_parameters
+        assert LlavaProcessor.from_pretrained(root / "model").tokenizer.pad_token == "<pad>"
+        kept = {path.name[:13] for path in (root / "storage" / "run-b").glob("step-*")}
+        assert kept == {"step-00000004"}  # with the final one, the two newest
+
+    def test_a_killed_worker_changes_nothing(
+        self, finetuned, prepared, pretrained, tmp_path, monkeypatch
+    ):
+        """Rank 1 dies at step 4, after the checkpoint of step 2: same bits, no point twice."""
+        mark = tmp_path / "crashed"
+        crash = {"crash_step": 3, "mark_path": str(mark)}
+        monkeypatch.setattr(trainer, "Materials", lambda *a: CrashingMaterials(*a, **crash))
+        points = Points(tmp_path / "points.jsonl")
+        record = trainer.train_stage(
+            stage(**FINETUNE),
+            prepared / "finetune",
+            pretrained[0] / "model",
+            tmp_path / "model",
+            "run-c",
+            str(tmp_path / "storage"),
+            points,
+        )
+        assert mark.exists()
+        assert record == finetuned[1]
+        files = [folder / "model" / "model.safetensors" for folder in (tmp_path, finetuned[0])]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        steps = [point["step"] for point in points.read()]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == record.num_steps
+
+    def test_a_loss_that_is_not_finite_stops_with_one_line(self, cluster, base, prepared, tmp_path):
+        wild = stage(**PRETRAIN, learning_rate=1e30, gradient_clipping=0.0)
+        with pytest.raises(TrainingError, match=r"^step \d: the \S+.* is (nan|inf)") as caught:
+            trainer.train_stage(
+                wild, prepared / "pretrain", base, tmp_path / "model", "run", str(tmp_path)
+            )
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "model").exists()
+
+    def test_more_workers_than_the_cluster_has_are_refused(self, cluster, base, tmp_path):
+        many = stage(num_workers=4)
+        with pytest.raises(ClusterError, match=r"wants 4 workers .* room for 2"):
+            trainer.train_stage(many, tmp_path, base, tmp_path / "model", "run", str(tmp_path))
+
+
+def weights_of(weights: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return a saved tensor by the name it has in memory (transformers renames some on disk)."""
+    found = [key for key in weights if key.split(".")[-4:] == name.split(".")[-4:]]
+    assert len(found) == 1, (name, found)
+    return weights[found[0]]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(base, tmp_path):
+    with pytest.raises(ConfigError, match="cannot be shared evenly by 3"):
+        trainer.train_stage(
+            stage(num_workers=3), tmp_path, base, tmp_path / "model", "run", str(tmp_path)
+        )
