@@ -41,7 +41,7 @@ def connected(home: Home, address: str | None, *, required: bool = True) -> Iter
 
     """
     kept = cluster.kept_cluster(home.cluster_file) if address is None else None
-    where = kept.address if kept else address or "auto"
+    where = kept or address or "auto"
     try:
         cluster.ensure_cluster(where, env_vars=secrets())
     except ClusterError as error:

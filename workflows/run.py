@@ -25,7 +25,7 @@ from components.serving.config import ServingConfig
 from workflows import pipeline, show
 from workflows.artifacts import Deployment
 from workflows.base import read_base
-from workflows.cluster import ensure_cluster, keep_cluster, kept_cluster
+from workflows.cluster import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
 from workflows.config import PipelineConfig
 from workflows.home import Home, secrets
 from workflows.raw import read_raw
@@ -222,12 +222,12 @@ def _cluster(home: Home, address: str | None, keep: bool) -> Iterator[Any]:
     """
 
     def ensure() -> None:
-        where = address
+        where: str | KeptCluster | None = address
         if where is None:
             kept = kept_cluster(home.cluster_file)
             if kept is None and keep:
                 kept = keep_cluster(home.cluster_file)
-            where = kept.address if kept else None
+            where = kept or None
         ensure_cluster(where, env_vars=secrets())
 
     try:

@@ -45,8 +45,8 @@ class ServingConfig(Config):
     """How a checkpoint is served. The defaults suit a small model on a laptop."""
 
     host: str = Field(default="127.0.0.1", json_schema_extra=_PLACE)
-    """Address that the HTTP proxy listens on. 0.0.0.0 opens the service to the network, and is needed
-    on a cluster of several nodes, where the deploying node is not always the head.
+    """Address that the HTTP proxy listens on. 0.0.0.0 opens the service to the network; a cluster
+    of several nodes needs it, because the deploying node is not always the head.
     """
     port: int = Field(default=8000, ge=1, le=65535, json_schema_extra=_PLACE)
     """Port of the HTTP proxy. It cannot change while Serve runs on the cluster."""

@@ -5,10 +5,11 @@ the job's end every replica is killed, and later jobs scale the service and roll
 """
 
 import contextlib
-import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,12 +62,13 @@ def free_ports(number: int) -> list[int]:
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """A head as a user starts it, in a folder and on ports of its own."""
     gcs, dashboard, agent, client = free_ports(4)
+    folder = tempfile.mkdtemp(prefix="lf")  # not pytest's: socket paths end at 107 characters
     log = (tmp_path_factory.mktemp("head") / "head.log").open("w")
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"),
         *(f"--dashboard-agent-listen-port={agent}", "--num-cpus=2", "--disable-usage-stats"),
-        f"--temp-dir=/tmp/lf{os.getpid()}",  # socket paths are limited to 107 characters
+        f"--temp-dir={folder}",
     ]
     process = psutil.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{dashboard}"
@@ -78,7 +80,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         process.terminate()
         _, left = psutil.wait_procs(family, timeout=3)
         for orphan in left:
-            orphan.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                orphan.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(condition: object, timeout_s: float) -> None:

@@ -80,7 +80,10 @@ def llava15_7b() -> PipelineConfig:
             gpus_per_actor=1,
         ),
         registry=RegistryConfig(model_name="llava15-7b"),
-        serving=ServingConfig(dtype="bfloat16", num_gpus_per_replica=1, num_cpus_per_replica=4),
+        # On several nodes the proxy must listen beyond the loopback of the node that deploys.
+        serving=ServingConfig(
+            host="0.0.0.0", dtype="bfloat16", num_gpus_per_replica=1, num_cpus_per_replica=4
+        ),
     )
 
 

@@ -182,7 +182,7 @@ def make_chain(store: Store) -> Callable[..., Chain]:
     def make(learning_rate: float = 1e-3, empty: bool = False, **options: Any) -> Chain:
         options.setdefault("executor", ThreadExecutor())
         options.setdefault("backoff", Backoff(first_s=0.01, longest_s=0.02))
-        options.setdefault("lease_ttl_s", 0.5)
+        options.setdefault("lease_ttl_s", 30.0)
         chain = Chain(options.pop("store", store), "test", **options)
         if empty:
             return chain

