@@ -36,6 +36,7 @@ STOP_TIMEOUT_S = 20
 QUIET_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning on machines without a GPU
+    "RAY_worker_niceness": "0",  # 15 by default: on a laptop anything else would starve training
     "RAY_SCHEDULER_EVENTS": "0",  # no autoscaler lines in our output
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` would rebuild it per worker
 }

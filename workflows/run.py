@@ -194,7 +194,7 @@ def _chain(
         tracker=tracker,
         observer=observer,
         ensure_cluster=connect,
-        resume_command=f"resume with: {command}" if command else "",
+        resume_command=command,
         params=_flat(recipe.canonical()),
         tags={
             "lavaflow.recipe": name,
@@ -235,15 +235,7 @@ def _cluster(home: Home, address: str | None, keep: bool) -> Iterator[Any]:
     finally:
         ray = sys.modules.get("ray")
         if ray is not None and ray.is_initialized():
-            _leave(ray)
-
-
-def _leave(ray: Any) -> None:
-    from components.evaluation.pool import release
-
-    with contextlib.suppress(ray.exceptions.RayError):
-        release()
-    ray.shutdown()
+            ray.shutdown()
 
 
 def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:

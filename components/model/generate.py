@@ -172,7 +172,3 @@ def _expand(ids: Sequence[int], has_image: bool, loaded: "Loaded", where: int) -
 
 def _stops(loaded: "Loaded", stop_ids: Sequence[int] | None) -> frozenset[int]:
     return frozenset((loaded.eos_token_id,) if stop_ids is None else stop_ids)
-
-
-# Names that `components.serving.llava` imported first; it should take the public ones.
-_prefill, _advance = prefill, advance

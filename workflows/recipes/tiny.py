@@ -39,7 +39,8 @@ def tiny() -> PipelineConfig:
             template="vicuna_v1",
             image=IMAGE,
             max_tokens=MAX_TOKENS,
-            mixture=MixtureConfig(sources=MIXTURE_SOURCES),
+            # Each A-OKVQA row is repeated once per option; all of them would be a third of the mixture.
+            mixture=MixtureConfig(sources=MIXTURE_SOURCES, limits={"aokvqa": 1200}),
         ),
         pretrain=StageConfig(
             name="pretrain",
@@ -47,7 +48,7 @@ def tiny() -> PipelineConfig:
             template="plain",
             learning_rate=2e-3,
             global_batch=32,
-            epochs=2,
+            epochs=1,
             micro_batch=16,
             zero_stage=2,
             num_workers=2,
@@ -59,7 +60,7 @@ def tiny() -> PipelineConfig:
             template="vicuna_v1",
             learning_rate=1e-3,
             global_batch=32,
-            epochs=2,
+            epochs=1,
             micro_batch=16,
             zero_stage=3,
             num_workers=2,

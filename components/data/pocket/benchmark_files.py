@@ -150,7 +150,7 @@ def write_textvqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -
         if number % 2:
             tokens.append(rng.choice([other for other in SIGN_WORDS if other != word]))
             rng.shuffle(tokens)
-        question = SIGN_QUESTIONS[number // 2 % len(SIGN_QUESTIONS)].lower()
+        question = SIGN_QUESTIONS[number // 2 % len(SIGN_QUESTIONS)]
         rows.append(
             {
                 "question": question,

@@ -17,7 +17,14 @@ from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
-WORLD_WORDS = (*COLOURS, *(thing.name for thing in OBJECTS), *SIGN_WORDS, "sign")
+WORLD_WORDS = (
+    *COLOURS,
+    *(thing.name for thing in OBJECTS),
+    *SIGN_WORDS,
+    "sign",
+    *ROW_NAMES,
+    *COLUMN_NAMES,
+)
 """Words that stand for a patch when a scene is written down; each must be one token."""
 WORLD_WORD_REPEATS = 3000
 
@@ -71,7 +78,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 def word_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """Return the single token of every word that can stand for a patch."""
     table = {}
-    for word in (*WORLD_WORDS, *ROW_NAMES, *COLUMN_NAMES):
+    for word in WORLD_WORDS:
         ids = tokenizer(word, add_special_tokens=False).input_ids
         assert len(ids) == 1, f"{word!r} takes {len(ids)} tokens; a patch word must be one"
         table[word] = ids[0]
