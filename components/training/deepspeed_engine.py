@@ -6,11 +6,9 @@ is what makes checkpoints independent of the number of workers. DeepSpeed is imp
 functions here: importing it costs seconds.
 """
 
-import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from components.training.config import StageConfig
 from components.training.deepspeed_config import deepspeed_config
+from components.training.imports import hidden
 from components.training.loop import SummedLoss, optimizer_for, set_learning_rate
 
 if TYPE_CHECKING:
@@ -30,16 +29,19 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def import_deepspeed(use_gpu: bool) -> Any:
     """Import DeepSpeed for this kind of device, without what it does not need here.
 
-    Two costs are avoided. Its autotuner imports mlflow when there is one (1.3 s of 1.7 s; nothing
-    else in DeepSpeed uses it). Its gloo backend compiles a shared-memory extension on first use,
-    which serves inference only and would need g++ on every node: it is declared unavailable.
+    Three costs are avoided. Its autotuner imports mlflow when there is one (1.3 s of 1.7 s; nothing
+    else in DeepSpeed uses it). Its Muon optimizer, which it imports to ask whether ours is one,
+    wraps three functions with torch.compile, which imports torch's compiler (1.3 s): they stay
+    plain. Its gloo backend compiles a shared-memory extension on first use, which serves inference
+    only and would need g++ on every node: it is declared unavailable.
     """
     if "deepspeed" in sys.modules:
         return sys.modules["deepspeed"]
     if not use_gpu:
         os.environ["DS_ACCELERATOR"] = "cpu"
-    with _hidden("mlflow"):
+    with hidden("mlflow"):
         deepspeed = importlib.import_module("deepspeed")
+    _import_muon_uncompiled()
     if not use_gpu:
         # Assigned whole: reading it would probe every extension with compiler subprocesses.
         deepspeed.ops.__compatible_ops__ = {}
@@ -165,14 +167,12 @@ class DeepSpeedEngine:
             safe_set_full_optimizer_state(parameter, value, moment)
 
 
-@contextlib.contextmanager
-def _hidden(name: str) -> Iterator[None]:
-    """Make importing package `name` fail inside the block, unless it is imported already."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's mark for "not there"
+def _import_muon_uncompiled() -> None:
+    from deepspeed.runtime import compiler
+
+    compile_function = compiler.compile
+    compiler.compile = lambda: compiler.dummy_decorator
     try:
-        yield
+        importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")
     finally:
-        del sys.modules[name]
+        compiler.compile = compile_function
