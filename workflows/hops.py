@@ -16,6 +16,7 @@ from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
+from components.training.deepspeed_config import plan_batches
 from workflows.artifacts import (
     DeployConfig,
     Deployment,
@@ -66,7 +67,11 @@ def prepare(
 
 
 def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseModel) -> Handle:
-    """One training stage, from the base parts or from an earlier stage's model."""
+    """One training stage, from the base parts or from an earlier stage's model.
+
+    Raises ConfigError at once for a global batch that the workers cannot share, not an hour later.
+    """
+    plan_batches(config, config.num_workers)
     return chain.add(
         config.name,
         train_stage,
@@ -185,6 +190,7 @@ def train_stage(
         run_name=context.key,
         storage_path=context.resume_path(),
         on_metrics=context.log_metrics,
+        on_progress=context.log_progress,
     )
 
 
@@ -207,6 +213,7 @@ def evaluate_benchmark(
         target,
         context.output_path,
         context.resume_path(),
+        context.log_progress,
     )
     context.log_metrics(metrics(scores))
     return scores

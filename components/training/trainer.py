@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OnMetrics = Callable[[dict[str, float], int], None]
+OnProgress = Callable[[int, int], None]
 
 
 def train_stage(
@@ -40,22 +41,24 @@ def train_stage(
     run_name: str,
     storage_path: str,
     on_metrics: OnMetrics | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ModelCheckpoint:
     """Train one stage and leave its LLaVA folder at `output_path` (whole, or not at all).
 
     `start` is the two base folders or an earlier stage's LLaVA folder. `storage_path` (a local
     folder or a URI that every worker reaches) keeps the checkpoints below `run_name`.
-    `on_metrics(metrics, step)` is called in another process, so it must be picklable; steps only
-    ever increase. Raises ConfigError, DataError or CheckpointError for what the user can mend,
-    ClusterError when the cluster can never offer the workers, TrainingError when training itself
-    cannot go on.
+    `on_metrics(metrics, step)` and `on_progress(steps done, steps in all)` are called in another
+    process, so they must be picklable; the steps of metrics only ever increase. Raises ConfigError,
+    DataError or CheckpointError for what the user can mend, ClusterError when the cluster can never
+    offer the workers, TrainingError when training itself cannot go on.
     """
     plan_batches(config, config.num_workers)
     _check_cluster(config)
     materials = Materials(start if isinstance(start, BasePaths) else str(start), str(data_path))
     result = _finished(storage_path, run_name)
     if result is None:
-        result = _fit(config, materials, run_name, storage_path, on_metrics)
+        forwarder = _forwarder(on_metrics, on_progress)
+        result = _fit(config, materials, run_name, storage_path, forwarder)
     facts = result.metrics or {}
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         raise TrainingError(f"{run_name}: the run ended without a finished model; run it again")
@@ -73,7 +76,7 @@ def _fit(
     materials: Materials,
     run_name: str,
     storage_path: str,
-    on_metrics: OnMetrics | None,
+    forwarder: "UserCallback",
 ) -> "Result":
     from ray.train import (
         CheckpointConfig,
@@ -101,7 +104,7 @@ def _fit(
             storage_path=storage_path,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
-            callbacks=[_forwarder(on_metrics)],
+            callbacks=[forwarder],
             # Its own lines name every report of every rank; ours say what a reader needs.
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
@@ -123,7 +126,7 @@ def _run_worker(settings: dict[str, Any]) -> dict[str, Any]:
     return run_worker(settings["job"])
 
 
-def _forwarder(on_metrics: OnMetrics | None) -> "UserCallback":
+def _forwarder(on_metrics: OnMetrics | None, on_progress: OnProgress | None) -> "UserCallback":
     """Return the callback that hands each point of the curves on, in Ray Train's controller."""
     from ray.train import UserCallback
 
@@ -135,6 +138,8 @@ def _forwarder(on_metrics: OnMetrics | None) -> "UserCallback":
         ) -> None:
             # After a restart the steps since the last checkpoint come again: known points.
             step = metrics[0]["step"]
+            if on_progress and "num_steps" in metrics[0]:
+                on_progress(step, metrics[0]["num_steps"])
             if on_metrics and "point" in metrics[0] and step > self.last_step:
                 self.last_step = step
                 on_metrics(metrics[0]["point"], step)

@@ -182,7 +182,7 @@ class _Stage:
                 self.step % config.checkpoint_every_steps == 0 and self.step < self.num_steps
             )
             logs = self.step % config.log_every_steps == 0 or self.step == self.num_steps
-            report: dict[str, Any] = {"step": self.step}
+            report: dict[str, Any] = {"step": self.step, "num_steps": self.num_steps}
             if logs:
                 report |= {"point": interval.point(rate)}
                 interval = _Interval()

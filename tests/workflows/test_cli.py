@@ -14,6 +14,7 @@ MISTAKES = [
     (["plan", "tiny", "--set", "finetune.learning_rate=fast"], 2, "finetune.learning_rate"),
     (["plan", "tiny", "--set", "finetune"], 2, "KEY=VALUE"),
     (["plan", "tiny", "--only", "finetun"], 2, "finetune"),
+    (["plan", "tiny", "--set", "finetune.micro_batch=7"], 2, "choose one of"),
     (["run", "tiny", "--colour", "red"], 2, "--colour"),
     (["unknown"], 2, "unknown"),
     (["plan", "llava15_7b"], 2, "base.vision_tower"),

@@ -84,6 +84,12 @@ class StepContext:
         numbers = {name: float(value) for name, value in metrics.items()}
         self.sink.send({"kind": "metrics", "step": self.step, "metrics": numbers, "at": step})
 
+    def log_progress(self, done: int, total: int) -> None:
+        """Say on the terminal how much of the step's work is done; never waits. May be handed on as
+        `log_metrics` may.
+        """
+        self.sink.send({"kind": "progress", "step": self.step, "done": done, "total": total})
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Send values that are known only now (counts, chosen devices) to the tracker."""
         plain = {name: str(value) for name, value in params.items()}

@@ -25,6 +25,9 @@ class Observer:
     def on_metrics(self, step: str, metrics: dict[str, float], at: int | None) -> None:
         """A running step reported numbers."""
 
+    def on_progress(self, step: str, done: int, total: int) -> None:
+        """A running step has done so many of its units of work (optimizer steps, questions)."""
+
     def on_finished(self, folder: StepFolder, seconds: float, uri: str) -> None:
         """A step succeeded and its result is published at `uri`."""
 

@@ -156,6 +156,8 @@ class ChainRun:
         if message["kind"] == "metrics":
             tracker.log_metrics(step, message["metrics"], message["at"])
             self._parts.observer.on_metrics(step, message["metrics"], message["at"])
+        elif message["kind"] == "progress":
+            self._parts.observer.on_progress(step, message["done"], message["total"])
         elif message["kind"] == "params":
             tracker.log_params(step, message["params"])
         elif message["kind"] == "artifact":

@@ -1,4 +1,4 @@
-"""A chain on the terminal: one line per step, live numbers on the lines of running steps.
+"""A chain on the terminal: one line per step, progress and live numbers on those that run.
 
 In: the events of a chain. Out: lines on a rich console. Without a terminal (a log file, a Ray job)
 the same lines come as plain text, live numbers now and then.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from components.core.logs import format_duration
@@ -22,6 +23,7 @@ METRICS_EVERY_S = 20.0
 # Numbers that say most about a running step come first on its line.
 PREFERRED = ("loss", "score", "per_s")
 MAX_SHOWN = 3
+BAR_WIDTH = 20
 
 
 @dataclass
@@ -32,6 +34,28 @@ class _Line:
     since: float = field(default_factory=time.monotonic)
     numbers: str = ""
     reported: float = field(default_factory=time.monotonic)
+    done: int = 0
+    total: int = 0
+    first: tuple[int, float] | None = None
+    """Units done, and when, at the first word of progress: a resumed step does not start at 0."""
+
+    def progressed(self, done: int, total: int) -> None:
+        """Take the newest progress."""
+        self.done, self.total = done, total
+        if self.first is None:
+            self.first = (done, time.monotonic())
+
+    def left(self) -> str:
+        """Time the rest will take at the speed so far; empty while there is none to judge by."""
+        if self.first is None or self.done <= self.first[0] or self.done >= self.total:
+            return ""
+        elapsed_s = time.monotonic() - self.first[1]
+        rest_s = elapsed_s * (self.total - self.done) / (self.done - self.first[0])
+        return f"{format_duration(round(rest_s))} left"
+
+    def details(self) -> str:
+        """Numbers and time left, for a line of text."""
+        return "  ".join(part for part in (self.numbers, self.left()) if part)
 
 
 class TerminalObserver(Observer):
@@ -72,9 +96,15 @@ class TerminalObserver(Observer):
         if line is None:
             return
         line.numbers = _numbers_text(metrics, at)
-        if self._live is None and time.monotonic() - line.reported > METRICS_EVERY_S:
-            line.reported = time.monotonic()
-            self._say_plain(step, line.numbers)
+        self._say_now_and_then(step, line)
+
+    def on_progress(self, step: str, done: int, total: int) -> None:
+        """Move the step's bar."""
+        line = self._lines.get(step)
+        if line is None:
+            return
+        line.progressed(done, total)
+        self._say_now_and_then(step, line)
 
     def on_finished(self, folder: StepFolder, seconds: float, uri: str) -> None:
         """Say how long it took and where the result lies."""
@@ -110,6 +140,13 @@ class TerminalObserver(Observer):
         name = escape(step.ljust(self._width))
         self._console.print(f"[{colour}]{mark}[/] {name}  {escape(text)}", highlight=False)
 
+    def _say_now_and_then(self, step: str, line: _Line) -> None:
+        """Where there is no terminal to redraw: a line, but not for each number."""
+        if self._live is None and time.monotonic() - line.reported > METRICS_EVERY_S:
+            line.reported = time.monotonic()
+            count = f"{line.done} of {line.total}" if line.total else ""
+            self._say_plain(step, "  ".join(part for part in (count, line.details()) if part))
+
     def _say_plain(self, step: str, text: str) -> None:
         if self._live is None:
             name = step.ljust(self._width)
@@ -120,7 +157,12 @@ class TerminalObserver(Observer):
         now = time.monotonic()
         for step, line in list(self._lines.items()):
             clock = format_duration(round(now - line.since))
-            table.add_row(f"> {step.ljust(self._width)}", line.text, clock, escape(line.numbers))
+            table.add_row(
+                f"> {step.ljust(self._width)}",
+                ProgressBar(line.total, line.done, BAR_WIDTH) if line.total else line.text,
+                clock,
+                escape(line.details()),
+            )
         return table
 
 

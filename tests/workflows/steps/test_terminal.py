@@ -1,6 +1,7 @@
 """The chain on the terminal: one line per step, with and without a terminal."""
 
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,29 @@ def test_numbers_come_with_the_loss_first() -> None:
     observer.on_finished(folder, 75.0, "/x")
     last = text.getvalue().splitlines()[-1]
     assert "done in 1 min 15 s  step 40  loss 0.1235  tokens_per_s 1.235e+04" in last
+
+
+def test_progress_is_a_bar_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr("workflows.steps.terminal.time.monotonic", lambda: now[0])
+    screen, text = console(False)
+    observer = TerminalObserver(screen)
+    observer.on_started(StepFolder("finetune", "abc"), "no result yet", 1)
+    observer.on_progress("finetune", 40, 120)  # resumed at step 40
+    now[0] += 30.0
+    observer.on_progress("finetune", 60, 120)
+    assert text.getvalue().splitlines()[-1].endswith("60 of 120  1 min 30 s left")
+
+    screen, text = console(True)
+    observer = TerminalObserver(screen)
+    observer.on_chain_started("run", ["finetune"])
+    observer.on_started(StepFolder("finetune", "abc"), "no result yet", 1)
+    observer.on_progress("finetune", 0, 4)
+    now[0] += 60.0
+    observer.on_progress("finetune", 3, 4)
+    screen.print(observer._table())
+    assert "━" * 15 in text.getvalue() and "20 s left" in text.getvalue()
+    observer.on_chain_finished("ok", 60.0)
 
 
 def test_markup_in_messages_is_text(make_chain: Callable[..., Chain], steps: Any) -> None:
