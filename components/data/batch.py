@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from components.data.order import least_padding
 from components.data.tokens import IGNORE_INDEX
 
 # Shapes: B samples, S positions of the longest, N samples with an image, P side in pixels
@@ -53,17 +54,20 @@ class Batch:
         return int(self.attention_mask.sum())
 
     def micro_batches(self, size: int) -> Iterator["Batch"]:
-        """Yield slices of at most `size` rows, each as wide as its own longest row."""
-        images_before = torch.cat([torch.zeros(1, dtype=torch.int64), self.has_image.cumsum(0)])
-        for start in range(0, len(self), size):
-            rows = slice(start, start + size)
-            end = min(start + size, len(self))
-            width = int(self.attention_mask[rows].sum(dim=1).max())
+        """Yield the rows in order in `ceil(rows / size)` slices, cut where padding is least.
+
+        Rows must be sorted from long to short. A slice is as wide as its longest row and has no
+        more positions than `size` of the batch's longest rows would have.
+        """
+        images_before = [0, *self.has_image.cumsum(0).tolist()]
+        lengths = self.attention_mask.sum(dim=1).tolist()
+        for rows in least_padding(lengths, -(-len(self) // size)):
+            width = lengths[rows.start]
             yield Batch(
                 self.input_ids[rows, :width],
                 self.labels[rows, :width],
                 self.attention_mask[rows, :width],
-                self.pixels[int(images_before[start]) : int(images_before[end])],
+                self.pixels[images_before[rows.start] : images_before[rows.stop]],
                 self.has_image[rows],
                 self.sample_ids[rows],
                 self.sources[rows],

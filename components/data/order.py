@@ -50,3 +50,35 @@ def balanced_split(costs: Sequence[int], num_parts: int) -> list[list[int]]:
         loads[part] += costs[position]
         room[part] -= 1
     return parts
+
+
+def least_padding(lengths: Sequence[int], num_pieces: int) -> list[slice]:
+    """Cut rows sorted from long to short into at most `num_pieces` runs with the least padding.
+
+    A run is as wide as its first row. No run takes more positions than `ceil(rows / num_pieces)`
+    rows of the longest would, so memory is bounded as with runs of equal count; short rows just
+    share a run in greater number. Exact, by dynamic programming over the ends of runs.
+    """
+    total = len(lengths)
+    pieces = min(num_pieces, total)
+    room = -(-total // num_pieces) * lengths[0] if total else 0
+    never = float("inf")
+    # cost[end] and start[...]: the least area of the first `end` rows in so many runs.
+    cost: list[float] = [0.0] + [never] * total
+    starts: list[list[int]] = []
+    for _ in range(pieces):
+        following: list[float] = [never] * (total + 1)
+        chosen = [0] * (total + 1)
+        for end in range(1, total + 1):
+            for start in range(end):
+                area = lengths[start] * (end - start)
+                if area <= room and cost[start] + area < following[end]:
+                    following[end], chosen[end] = cost[start] + area, start
+        cost = following
+        starts.append(chosen)
+    runs: list[slice] = []
+    end = total
+    for chosen in reversed(starts):
+        runs.append(slice(chosen[end], end))
+        end = chosen[end]
+    return runs[::-1]

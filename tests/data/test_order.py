@@ -1,12 +1,14 @@
 """Draws are pure functions; their values must never change between releases."""
 
-from itertools import chain
+import random
+from itertools import chain, combinations, pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.data.order import balanced_split, permutation, stable_hash
+from components.data.order import balanced_split, least_padding, permutation, stable_hash
 
 
 def test_values_are_pinned():
@@ -42,3 +44,31 @@ def test_a_split_is_even_in_number_and_near_even_in_cost(costs, num_parts):
     if len(costs) % num_parts == 0:
         loads = [sum(costs[position] for position in part) for part in parts]
         assert max(loads) - min(loads) <= max(costs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cut_with_the_least_padding_is_found(seed):
+    rng = random.Random(seed)
+    lengths = sorted((rng.randint(1, 30) for _ in range(rng.randint(1, 9))), reverse=True)
+    num_pieces = rng.randint(1, len(lengths))
+    found = least_padding(lengths, num_pieces)
+    room = -(-len(lengths) // num_pieces) * lengths[0]
+
+    def area(runs):
+        return sum(lengths[run.start] * (run.stop - run.start) for run in runs)
+
+    every = [
+        [slice(a, b) for a, b in pairwise((0, *cuts, len(lengths)))]
+        for cuts in combinations(range(1, len(lengths)), num_pieces - 1)
+    ]
+    allowed = [
+        runs
+        for runs in every
+        if all(lengths[run.start] * (run.stop - run.start) <= room for run in runs)
+    ]
+    assert found in allowed
+    assert area(found) == min(map(area, allowed))
+
+
+def test_rows_of_one_length_are_cut_evenly():
+    assert [run.stop - run.start for run in least_padding([7] * 8, 2)] == [4, 4]
