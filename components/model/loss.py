@@ -2,9 +2,10 @@
 
 In: a model and a batch (`input_ids` with image tokens repeated per patch, `labels` with
 IGNORE_INDEX, `attention_mask`, uint8 `pixels`). Out: the loss and the number of tokens in it. No
-optimizer, no engine. The output head runs on supervised positions only: with 576 image positions
-and a 32,000-row head most of the logits would otherwise be computed for nothing. Reference: LLaVA
-(arXiv 2310.03744), mean over all supervised tokens of the batch.
+optimizer, no engine. Nothing is computed for padding: the rows are laid end to end before the first
+matrix product (see `attention.py`). The output head runs on supervised positions only: with 576
+image positions and a 32,000-row head most of the logits would otherwise be computed for nothing.
+Reference: LLaVA (arXiv 2310.03744), mean over all supervised tokens of the batch.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,13 @@ from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import DataError
 from components.data.images import ImageSpec
+from components.model.attention import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
 
 IGNORE_INDEX = -100
 """The label of a position that is not supervised (the default of torch's cross-entropy)."""
 
-# Shapes: B rows, S positions, D model width, K supervised positions, N pictures
+# Shapes: B rows, S positions, T tokens of all rows, D model width, K supervised ones, N pictures
 
 
 class TrainingBatch(Protocol):
@@ -49,45 +51,63 @@ class LossOutput(NamedTuple):
 class LossModel(nn.Module):
     """A LLaVA model whose forward is the loss: what a DeepSpeed engine wraps, so that its hooks see
     one call.
+
+    The model is set up for packed rows. A kind of language model that cannot be packed is trained
+    on padded rows, with the same result.
     """
 
     def __init__(self, llava: LlavaForConditionalGeneration, image_spec: ImageSpec) -> None:
         super().__init__()
         self.llava = llava
         self.image_spec = image_spec
+        self.packs = attend_packed(llava.model.language_model)
 
     def forward(
         self, input_ids: Tensor, labels: Tensor, attention_mask: Tensor, pixels: Tensor | None
     ) -> LossOutput:
         """Return the loss of the batch, on the device of the model."""
-        hidden_BSD = self._hidden(input_ids, attention_mask, pixels)
-        # Position s predicts token s + 1; the first token is never predicted.
-        supervised_BS = labels[:, 1:] != IGNORE_INDEX
-        targets_K = labels[:, 1:][supervised_BS]
-        num_tokens = targets_K.numel()
-        if num_tokens == 0:
-            zero = hidden_BSD.sum() * 0.0  # keeps the graph, so that every rank runs a backward
+        # Position s predicts token s + 1; the first token of a row is never predicted.
+        next_BS = functional.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+        token_BSD = self._embed(input_ids, pixels)
+        if self.packs:
+            rows = packed_rows(attention_mask)
+            at_T = attention_mask.flatten().nonzero().squeeze(1)
+            hidden_1TD = self.llava.model.language_model(
+                inputs_embeds=token_BSD.flatten(0, 1).index_select(0, at_T).unsqueeze(0),
+                attention_mask=NO_MASK,
+                position_ids=rows.positions.unsqueeze(0),
+                use_cache=False,
+                packed_rows=rows,
+            ).last_hidden_state
+            hidden_TD, next_T = hidden_1TD[0], next_BS.flatten()[at_T]
+        else:
+            hidden_BSD = self.llava.model.language_model(
+                inputs_embeds=token_BSD, attention_mask=attention_mask, use_cache=False
+            ).last_hidden_state
+            hidden_TD, next_T = hidden_BSD.flatten(0, 1), next_BS.flatten()
+        supervised_K = (next_T != IGNORE_INDEX).nonzero().squeeze(1)
+        if len(supervised_K) == 0:
+            zero = hidden_TD.sum() * 0.0  # keeps the graph, so that every rank runs a backward
             return LossOutput(zero, zero, 0)
-        logits_KV = self.llava.lm_head(hidden_BSD[:, :-1][supervised_BS])
-        loss_sum = functional.cross_entropy(logits_KV.float(), targets_K, reduction="sum")
-        return LossOutput(loss_sum / num_tokens, loss_sum, num_tokens)
+        logits_KV = self.llava.lm_head(hidden_TD.index_select(0, supervised_K))
+        loss_sum = functional.cross_entropy(
+            logits_KV.float(), next_T[supervised_K], reduction="sum"
+        )
+        return LossOutput(loss_sum / len(supervised_K), loss_sum, len(supervised_K))
 
-    def _hidden(self, ids_BS: Tensor, mask_BS: Tensor, pixels: Tensor | None) -> Tensor:
+    def _embed(self, ids_BS: Tensor, pixels: Tensor | None) -> Tensor:
+        """Return the input embeddings [B, S, D], pictures in their places."""
         llava = self.llava
         has_image_B = (ids_BS == llava.config.image_token_id).any(dim=1)
         pixels_NCHW = _used_pixels(pixels, has_image_B)
         if pixels_NCHW is not None:
-            token_BSD = splice(llava, ids_BS, image_embeddings(llava, pixels_NCHW, self.image_spec))
-        else:
-            # Under ZeRO-3 every rank must run the same modules in the same order, so a text-only
-            # batch sends one black picture through tower and connector and adds nothing of it.
-            size = llava.config.vision_config.image_size
-            black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=ids_BS.device)
-            dummy_NPD = image_embeddings(llava, black, self.image_spec)
-            token_BSD = splice(llava, ids_BS, None) + 0.0 * dummy_NPD.sum()
-        return llava.model.language_model(
-            inputs_embeds=token_BSD, attention_mask=mask_BS, use_cache=False
-        ).last_hidden_state
+            return splice(llava, ids_BS, image_embeddings(llava, pixels_NCHW, self.image_spec))
+        # Under ZeRO-3 every rank must run the same modules in the same order, so a text-only
+        # batch sends one black picture through tower and connector and adds nothing of it.
+        size = llava.config.vision_config.image_size
+        black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=ids_BS.device)
+        dummy_NPD = image_embeddings(llava, black, self.image_spec)
+        return splice(llava, ids_BS, None) + 0.0 * dummy_NPD.sum()
 
 
 def compute_loss(model: Any, batch: TrainingBatch | Mapping[str, Any]) -> LossOutput:

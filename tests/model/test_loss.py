@@ -2,6 +2,8 @@
 nothing.
 """
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -44,10 +46,10 @@ def test_loss_and_gradients_equal_transformers(
 ) -> None:
     batch = make_batch(parts, with_text_row)
     freeze_for_stage(parts.model, ("connector", "language_model"))
-    ours = compute_loss(LossModel(parts.model, image_spec), batch)
+    model = copy.deepcopy(parts.model)
+    ours = compute_loss(LossModel(model, image_spec), batch)
     ours.loss.backward()
-    gradients = {n: p.grad.clone() for n, p in parts.model.named_parameters() if p.grad is not None}
-    parts.model.zero_grad()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     theirs = parts.model(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
@@ -114,8 +116,8 @@ def test_text_only_batch_touches_every_part_and_changes_no_loss(
 ) -> None:
     batch = {name: tensor[2:] for name, tensor in make_batch(parts).items() if name != "pixels"}
     freeze_for_stage(parts.model, ("connector", "language_model"))
-    ours = compute_loss(LossModel(parts.model, image_spec), {**batch, "pixels": None})
     theirs = parts.model(**batch).loss
+    ours = compute_loss(LossModel(parts.model, image_spec), {**batch, "pixels": None})
     assert ours.loss.item() == pytest.approx(theirs.item(), abs=1e-6)
     ours.loss.backward()
     gradient = parts.model.model.multi_modal_projector.linear_1.weight.grad

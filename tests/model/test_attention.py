@@ -1,0 +1,95 @@
+"""Packed rows attend as each row alone does, forward and backward, for each kind of model."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto import CONFIG_MAPPING
+
+from components.model.attention import NO_MASK, PACKABLE, attend_packed, packed_rows
+
+LENGTHS = (7, 12, 1, 9)
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "pad_token_id": 0,
+}
+
+
+def language_model(kind: str, **changes: object) -> PreTrainedModel:
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](**SIZES, **changes)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).model
+    return model.eval()
+
+
+def rows_and_mask() -> tuple[list[torch.Tensor], torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    rows = [torch.randint(1, 64, (length,), generator=generator) for length in LENGTHS]
+    mask = torch.zeros((len(LENGTHS), max(LENGTHS) + 3), dtype=torch.long)
+    for index, length in enumerate(LENGTHS):
+        mask[index, :length] = 1
+    return rows, mask
+
+
+def packed(model: PreTrainedModel, rows: list[torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
+    place = packed_rows(mask)
+    return model(
+        input_ids=torch.cat(rows).unsqueeze(0),
+        attention_mask=NO_MASK,
+        position_ids=place.positions.unsqueeze(0),
+        use_cache=False,
+        packed_rows=place,
+    ).last_hidden_state[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "window"),
+    [(kind, None) for kind in PACKABLE] + [(kind, 4) for kind in PACKABLE if kind != "llama"],
+)
+def test_packed_rows_equal_rows_alone(kind: str, window: int | None) -> None:
+    changes = {"sliding_window": window, "use_sliding_window": True, "max_window_layers": 0}
+    model = language_model(kind, **(changes if window else {}))
+    rows, mask = rows_and_mask()
+    alone = torch.cat([model(input_ids=row.unsqueeze(0)).last_hidden_state[0] for row in rows])
+    alone.square().sum().backward()
+    wanted = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    assert attend_packed(model)
+    together = packed(model, rows, mask)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    together.square().sum().backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, wanted[name], atol=1e-4, rtol=1e-3)
+
+
+def test_bfloat16_on_a_cpu_equals_the_fused_kernel() -> None:
+    """The two ways differ by rounding alone: bfloat16 keeps 8 bits."""
+    model = language_model("llama")
+    rows, mask = rows_and_mask()
+    attend_packed(model)
+    exact = packed(model, rows, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = packed(model, rows, mask)
+    torch.testing.assert_close(rounded.float(), exact, atol=0.05, rtol=0.05)
+
+
+def test_without_packed_rows_it_attends_as_before() -> None:
+    model = language_model("llama")
+    rows, mask = rows_and_mask()
+    ids = torch.zeros_like(mask)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+    before = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    attend_packed(model)
+    after = model(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(after[mask == 1], before[mask == 1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_kind_that_was_not_tried_is_left_padded() -> None:
+    config = CONFIG_MAPPING["gemma2"](**SIZES)
+    assert not attend_packed(AutoModelForCausalLM.from_config(config).model)
