@@ -69,9 +69,7 @@ def _dealt(lengths: Sequence[int], budget: int, num_packs: int) -> Packs | None:
         heapq.heappush(heap, (cost + _cost(length), pack))
         for entry in full:
             heapq.heappush(heap, entry)
-    for pack in packs:
-        pack.sort()
-    return packs
+    return [sorted(filled) for filled in packs]
 
 
 def _cost(length: int) -> float:
