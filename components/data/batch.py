@@ -7,6 +7,7 @@ normalises them on its device.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class Batch:
     has_image: Tensor  # bool [B]
     sample_ids: tuple[str, ...]
     sources: tuple[str, ...]
+    packs: tuple[int, ...] | None = None
+    """Rows of each pack, in order, where the batch was planned as packs (see `packing.py`)."""
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -54,15 +57,21 @@ class Batch:
         return int(self.attention_mask.sum())
 
     def micro_batches(self, size: int) -> Iterator["Batch"]:
-        """Yield the rows in order in `ceil(rows / size)` slices, cut where padding is least.
+        """Yield the batch's packs; of one without packs, `ceil(rows / size)` slices in order, cut
+        where padding is least.
 
-        Rows must be sorted from long to short. A slice is as wide as its longest row and has no
-        more positions than `size` of the batch's longest rows would have.
+        For the slices, rows must be sorted from long to short. Each is as wide as its longest row
+        and has no more positions than `size` of the batch's longest rows would have.
         """
         images_before = [0, *self.has_image.cumsum(0).tolist()]
         lengths = self.attention_mask.sum(dim=1).tolist()
-        for rows in least_padding(lengths, -(-len(self) // size)):
-            width = lengths[rows.start]
+        if self.packs is not None:
+            ends = list(accumulate(self.packs, initial=0))
+            pieces = [slice(start, end) for start, end in pairwise(ends) if end > start]
+        else:
+            pieces = least_padding(lengths, -(-len(self) // size))
+        for rows in pieces:
+            width = max(lengths[rows])
             yield Batch(
                 self.input_ids[rows, :width],
                 self.labels[rows, :width],
@@ -83,10 +92,16 @@ class Batch:
             self.has_image.to(device, non_blocking=True),
             self.sample_ids,
             self.sources,
+            self.packs,
         )
 
 
-def collate(samples: Sequence[Sample], pixels: Tensor, pad_token_id: int) -> Batch:
+def collate(
+    samples: Sequence[Sample],
+    pixels: Tensor,
+    pad_token_id: int,
+    packs: tuple[int, ...] | None = None,
+) -> Batch:
     """Return the samples padded on the right to the longest of them."""
     width = max(len(sample.input_ids) for sample in samples)
     input_ids = torch.full((len(samples), width), pad_token_id, dtype=torch.int64)
@@ -105,4 +120,5 @@ def collate(samples: Sequence[Sample], pixels: Tensor, pad_token_id: int) -> Bat
         torch.tensor([sample.has_image for sample in samples], dtype=torch.bool),
         tuple(sample.id for sample in samples),
         tuple(sample.source for sample in samples),
+        packs,
     )

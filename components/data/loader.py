@@ -22,6 +22,7 @@ from components.data.batch import Sample, collate
 from components.data.image_files import locate
 from components.data.images import load
 from components.data.order import balanced_split, permutation
+from components.data.packing import plan_packs
 from components.data.prefetch import prefetched
 from components.data.prepared import read_prepared
 from components.data.shards import ImageReader, RowReader
@@ -54,7 +55,11 @@ class Loader:
         image_root: Path | str | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         num_threads: int = 1,
+        pack_tokens: int | None = None,
     ) -> None:
+        """With `pack_tokens` a rank's share comes as packs of at most so many tokens, every rank
+        having equally many; without, every rank has equally many samples.
+        """
         if not 0 <= rank < world_size or global_batch < world_size or epochs <= 0:
             raise ConfigError(
                 f"rank {rank} of {world_size}, global batch {global_batch}, {epochs} epochs: "
@@ -66,6 +71,7 @@ class Loader:
         self._image_root = None if image_root is None else Path(image_root)
         self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
         self._seed, self._pad_token_id, self._num_threads = seed, pad_token_id, num_threads
+        self._pack_tokens = pack_tokens
         self.steps_per_epoch = max(1, len(self._rows) // global_batch)
         self.num_steps = max(1, round(self.steps_per_epoch * epochs))
         if len(self._rows) < max(global_batch, world_size):
@@ -99,10 +105,18 @@ class Loader:
         return [int(row) for row in order[position * self._global_batch :][: self._global_batch]]
 
     def rank_rows(self, step: int) -> list[int]:
-        """Return the row numbers of this rank at a step, longest first."""
+        """Return the row numbers of this rank at a step, longest first, or pack by pack."""
+        return [row for pack in self.rank_packs(step) for row in pack]
+
+    def rank_packs(self, step: int) -> list[list[int]]:
+        """Return the row numbers of this rank's packs at a step; without packs all are in one."""
         rows = self.global_rows(step)
         lengths = [int(self._rows.num_tokens[row]) for row in rows]
-        return [rows[place] for place in balanced_split(lengths, self._world_size)[self._rank]]
+        if self._pack_tokens is None:
+            packs = [balanced_split(lengths, self._world_size)[self._rank]]
+        else:
+            packs = plan_packs(lengths, self._pack_tokens, self._world_size)[self._rank]
+        return [[rows[place] for place in pack] for pack in packs]
 
     def global_supervised(self, step: int) -> int:
         """Return how many labels the global batch has: the divisor of a mean over all ranks."""
@@ -110,18 +124,18 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """Return this rank's batch of a step, at once."""
-        return self._collate(self.rank_rows(step), None)
+        return self._collate(self.rank_packs(step), None)
 
     def _make_batches(self, start_step: int) -> Iterator[Batch]:
         with ThreadPoolExecutor(self._num_threads) as pool:
             for step in range(start_step, self.num_steps):
-                yield self._collate(self.rank_rows(step), pool if self._num_threads > 1 else None)
+                yield self._collate(self.rank_packs(step), pool if self._num_threads > 1 else None)
 
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         return permutation(len(self._rows), self.spec.content_digest, self._seed, epoch)
 
-    def _collate(self, numbers: Sequence[int], pool: ThreadPoolExecutor | None) -> Batch:
-        rows = [self._rows.row(number) for number in numbers]
+    def _collate(self, packs: Sequence[Sequence[int]], pool: ThreadPoolExecutor | None) -> Batch:
+        rows = [self._rows.row(number) for pack in packs for number in pack]
         wanted = [row.image_index for row in rows if row.image_index >= 0]
         pixels = list(map(self._pixels, wanted) if pool is None else pool.map(self._pixels, wanted))
         samples = []
@@ -135,7 +149,8 @@ class Loader:
             samples.append(Sample(row.id, row.source, ids, labels, row.image_index >= 0))
         size = self.spec.image.size_px
         stacked = np.stack(pixels) if pixels else np.zeros((0, 3, size, size), dtype=np.uint8)
-        return collate(samples, torch.from_numpy(stacked), self._pad_token_id)
+        sizes = None if self._pack_tokens is None else tuple(map(len, packs))
+        return collate(samples, torch.from_numpy(stacked), self._pad_token_id, sizes)
 
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         if self._cache is not None and self._cached[index]:

@@ -23,9 +23,10 @@ Packs = list[list[int]]
 def plan_packs(lengths: Sequence[int], budget: int, num_ranks: int) -> list[Packs]:
     """Return each rank's packs, in the order of its micro-steps.
 
-    Every position is in exactly one pack; every rank has the same number of packs, as few as dealing
-    by cost can fill, and no pack is empty unless the samples are fewer than the packs. Within a
-    pack positions ascend. A pure function. Raises ConfigError for a sample above the budget.
+    Every position is in exactly one pack; every rank has equally many packs, as few as dealing by
+    cost can fill. Only where samples are fewer than packs are some empty, the last ones of a rank.
+    Within a pack positions ascend. A pure function. Raises ConfigError for a sample above the
+    budget.
     """
     longest = max(lengths, default=0)
     if longest > budget:

@@ -55,6 +55,9 @@ class StageConfig(Config):
     micro_batch: int = Field(default=16, gt=0, json_schema_extra={"identity": False})
     """Most samples a worker holds in one forward pass; accumulation makes up the global batch.
     Original: 32; then 16."""
+    pack_tokens: int | None = Field(default=None, gt=0, json_schema_extra={"identity": False})
+    """Most tokens a worker holds in one forward pass; whole samples are packed up to it and workers
+    are balanced by cost. None: cut by `micro_batch`. Original: none."""
     zero_stage: Literal[1, 2, 3] = Field(default=2, json_schema_extra={"identity": False})
     """DeepSpeed ZeRO stage: what is split over the workers. Original: 2; then 3."""
     activation_checkpointing: bool = Field(default=False, json_schema_extra={"identity": False})

@@ -198,12 +198,16 @@ def _pieces(
 ) -> "Iterator[tuple[Batch, float, bool]]":
     """Cut a rank's share into micro-batches, equally many on every rank.
 
-    A share may be one sample shorter than another; where that makes one piece less, the last piece
-    runs once more with weight zero, because ZeRO's collectives must match on all ranks.
+    A share may be one sample shorter than another, or have an empty pack; where that makes one
+    piece less, the last piece runs once more with weight zero, because ZeRO's collectives must
+    match on all ranks.
     """
-    wanted = math.ceil(math.ceil(num_samples / world_size) / micro_batch)
+    if batch.packs is not None:
+        wanted = len(batch.packs)
+    else:
+        wanted = math.ceil(math.ceil(num_samples / world_size) / micro_batch)
     pieces = list(batch.micro_batches(micro_batch))
-    assert wanted - 1 <= len(pieces) <= wanted, "the loader shares a batch within one sample"
+    assert 1 <= len(pieces) <= wanted, "every rank has a piece, and no more than were planned"
     for index in range(wanted):
         piece = pieces[min(index, len(pieces) - 1)]
         yield piece, float(index < len(pieces)), index == wanted - 1

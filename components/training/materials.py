@@ -95,6 +95,7 @@ class Materials:
             world_size=world_size,
             seed=config.seed,
             epochs=config.epochs,
+            pack_tokens=config.pack_tokens,
         )
 
     def write_model(

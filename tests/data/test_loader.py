@@ -141,6 +141,28 @@ def test_micro_batches_are_the_batch(folder, size):
         row += len(piece)
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_packs_are_the_global_batch_within_the_budget(folder, world_size):
+    budget = 800
+    plain = loader(folder, 8)
+    ranks = [
+        loader(folder, 8, rank=rank, world_size=world_size, pack_tokens=budget)
+        for rank in range(world_size)
+    ]
+    for step in range(plain.num_steps):
+        batches = [one.batch(step) for one in ranks]
+        assert sorted(name for batch in batches for name in batch.sample_ids) == sorted(
+            plain.batch(step).sample_ids
+        )
+        assert len({len(batch.packs) for batch in batches}) == 1
+        for batch in batches:
+            pieces = list(batch.micro_batches(1))
+            assert tuple(map(len, pieces)) == tuple(size for size in batch.packs if size)
+            assert all(piece.num_tokens <= budget for piece in pieces)
+            assert torch.equal(torch.cat([piece.pixels for piece in pieces]), batch.pixels)
+            assert sum(piece.num_supervised for piece in pieces) == batch.num_supervised
+
+
 def test_the_ranks_labels_add_up_to_the_global_number(folder):
     ranks = [loader(folder, 8, rank=rank, world_size=2) for rank in range(2)]
     for step in range(ranks[0].num_steps):

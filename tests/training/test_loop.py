@@ -92,7 +92,16 @@ def test_accumulation_equals_one_big_batch(materials, config, micro_batch):
     assert_same(run(materials, config, 8), run(materials, config, micro_batch))
 
 
-def test_two_ranks_equal_one(materials, config):
+@pytest.mark.parametrize("pack_tokens", [700, 1500])
+def test_packs_equal_one_big_batch(materials, config, pack_tokens):
+    packed = stage(pack_tokens=pack_tokens)
+    assert_same(run(materials, config, 8), run(materials, packed, 8))
+
+
+@pytest.mark.parametrize("changes", [{}, {"pack_tokens": 700}], ids=["micro-batches", "packs"])
+def test_two_ranks_equal_one(materials, config, changes):
+    whole = run(materials, config, 8)
+    config = stage(**changes)
     shared = {"values": [None, None], "barrier": threading.Barrier(2)}
     results = [None, None]
 
@@ -105,7 +114,7 @@ def test_two_ranks_equal_one(materials, config):
     for thread in threads:
         thread.join()
     assert results[0][0] == results[1][0]
-    assert_same(run(materials, config, 8), results[0])
+    assert_same(whole, results[0])
 
 
 def test_the_loss_is_the_mean_over_tokens_not_over_samples(materials, config):
