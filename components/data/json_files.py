@@ -1,7 +1,7 @@
-"""Annotation files are read with errors a person can act on, arrays of any size row by row.
+"""Annotation files are read with errors a person can act on, files of any size row by row.
 
-In: a path. Out: rows of a JSON array with their index, or one JSON value. A damaged file is a
-DataError with its position. Bytes that are not UTF-8 become lone surrogates, which
+In: a path. Out: rows of a JSON array with their index, entries of a JSON object. A damaged
+file is a DataError with its position. Bytes that are not UTF-8 become lone surrogates, which
 `records.check_unicode` finds in the row that holds them, so that the other rows live.
 """
 
@@ -16,16 +16,6 @@ _CHUNK_CHARACTERS = 1 << 20
 _BLANK = " \t\r\n"
 
 
-def read_json(path: Path) -> Any:
-    """Return the JSON value of a file. Raises DataError when it is missing or damaged."""
-    with _open(path) as file:
-        try:
-            return json.load(file)
-        except (json.JSONDecodeError, RecursionError) as error:
-            at = error.pos if isinstance(error, json.JSONDecodeError) else 0
-            raise _damaged(path, at, str(error)) from None
-
-
 def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield (index, row) of a JSON array while reading; memory stays at about the largest row.
 
@@ -35,19 +25,50 @@ def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
         window = _Window(path, file)
         if window.next_character() != "[":
             raise DataError(f"{path}: expected a JSON array of rows ([...]), found another value")
-        window.skip(1)
-        index = 0
-        if window.next_character() == "]":
-            return
-        while True:
-            yield index, window.value()
-            index += 1
-            separator = window.next_character()
-            window.skip(1)
-            if separator == "]":
-                return
-            if separator != ",":
-                raise _damaged(path, window.position, f"expected ',' or ']' after row {index - 1}")
+        yield from window.each_item()
+
+
+def read_json_rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:
+    """Yield (index, row) of the array under `field` of a JSON object while reading.
+
+    Memory stays at about the largest row; the other fields are passed over. Raises DataError when
+    the file is missing, damaged or cut off at some point, or has no array under `field`.
+    """
+    with _open(path) as file:
+        window = _Window(path, file)
+        found = False
+        if window.next_character() == "{":
+            for key in window.each_key():
+                is_array = window.next_character() == "["
+                if key == field and is_array:
+                    found = True
+                    yield from window.each_item()
+                elif is_array:
+                    for _ in window.each_item():
+                        pass
+                else:
+                    window.value()
+        if not found:
+            raise DataError(
+                f"{path}: expected an object with a list under {field!r}; is it the official file?"
+            )
+
+
+def read_json_entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of a JSON object while reading; memory stays at about the largest value.
+
+    A key that occurs twice is yielded twice. Raises DataError when the file is missing, is no
+    object, or is damaged or cut off at some point.
+    """
+    with _open(path) as file:
+        window = _Window(path, file)
+        if window.next_character() != "{":
+            raise DataError(
+                f"{path}: expected a JSON object of entries ({{...}}), found another value; "
+                "is it the official file?"
+            )
+        for key in window.each_key():
+            yield key, window.value()
 
 
 class _Window:
@@ -78,6 +99,44 @@ class _Window:
 
     def skip(self, count: int) -> None:
         self._start += count
+
+    def each_item(self) -> Iterator[tuple[int, Any]]:
+        """Yield (index, value) of the array that begins here."""
+        self.skip(1)
+        follows = self.next_character() != "]"
+        if not follows:
+            self.skip(1)
+        index = 0
+        while follows:
+            yield index, self.value()
+            follows = self._separator("]", f"row {index}")
+            index += 1
+
+    def each_key(self) -> Iterator[str]:
+        """Yield the keys of the object that begins here; take each value before the next key."""
+        self.skip(1)
+        follows = self.next_character() != "}"
+        if not follows:
+            self.skip(1)
+        while follows:
+            if self.next_character() != '"':
+                raise _damaged(self._path, self.position, "expected a key in quotes")
+            key = self.value()
+            if self.next_character() != ":":
+                raise _damaged(
+                    self._path, self.position, f"expected ':' after the key {key[:40]!r}"
+                )
+            self.skip(1)
+            yield key
+            follows = self._separator("}", f"the value of {key[:40]!r}")
+
+    def _separator(self, closing: str, after: str) -> bool:
+        """Pass a comma (True: more follows) or the closing bracket (False)."""
+        found = self.next_character()
+        if found not in (",", closing):
+            raise _damaged(self._path, self.position, f"expected ',' or {closing!r} after {after}")
+        self.skip(1)
+        return found == ","
 
     def value(self) -> Any:
         """Return the next value; reads on as long as it may only be incomplete."""

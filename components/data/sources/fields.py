@@ -7,7 +7,6 @@ field.
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import DataError
 from components.data.records import BadRecord, Rejected, check_unicode
 
 
@@ -38,16 +37,6 @@ def texts(row: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise BadRecord(f"`{field}` is {type(value).__name__}; expected a list of texts")
     return tuple(text({field: item}, field) for item in value)
-
-
-def rows_of(document: Any, field: str, path: Path) -> list[Any]:
-    """Return the list under `field` of a whole annotation file, or DataError naming the file."""
-    rows = document.get(field) if isinstance(document, dict) else None
-    if not isinstance(rows, list):
-        raise DataError(
-            f"{path}: expected an object with a list under {field!r}; is it the official file?"
-        )
-    return rows
 
 
 def rejected(source: str, path: Path, index: int, identity: object, error: BadRecord) -> Rejected:

@@ -8,9 +8,8 @@ https://cs.stanford.edu/people/dorarad/gqa/.
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.core.errors import DataError
 from components.data.annotations import QuestionAnswer
-from components.data.json_files import read_json
+from components.data.json_files import read_json_entries
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -18,12 +17,7 @@ from components.data.sources import fields
 def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order."""
     path = root / "gqa" / "train_balanced_questions.json"
-    questions = read_json(path)
-    if not isinstance(questions, dict):
-        raise DataError(
-            f"{path}: expected an object from question id to question; is it the official file?"
-        )
-    for index, (question_id, row) in enumerate(questions.items()):
+    for index, (question_id, row) in enumerate(read_json_entries(path)):
         try:
             yield QuestionAnswer(
                 question_id,

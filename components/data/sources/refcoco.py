@@ -7,14 +7,14 @@ https://github.com/lichengunc/refer.
 """
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from components.core.errors import DataError
 from components.data.annotations import Region
 from components.data.boxes import Box, to_square
-from components.data.json_files import read_json
+from components.data.json_files import read_json_rows
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -25,9 +25,8 @@ _PREFIX = "COCO_train2014_"
 def read(root: Path) -> Iterator[Region | Rejected]:
     """Yield the expressions of the training split in file order."""
     instances_path = root / "refcoco" / "instances.json"
-    instances = read_json(instances_path)
-    boxes = _by_id(fields.rows_of(instances, "annotations", instances_path))
-    images = _by_id(fields.rows_of(instances, "images", instances_path))
+    boxes = _by_id(read_json_rows(instances_path, "annotations"), "bbox")
+    images = _by_id(read_json_rows(instances_path, "images"), "file_name", "width", "height")
     path = root / "refcoco" / REFS
     refs = read_plain_pickle(path)
     if not isinstance(refs, list):
@@ -85,9 +84,12 @@ class _PlainUnpickler(pickle.Unpickler):
         raise DataError("asks for an outside object, but only plain data is admitted")
 
 
-def _by_id(rows: list[Any]) -> dict[int, Any]:
+def _by_id(rows: Iterable[tuple[int, Any]], *kept: str) -> dict[int, Any]:
+    """Rows by their id, with the fields that are needed; segmentations are far larger."""
     return {
-        row["id"]: row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), int)
+        row["id"]: {field: row[field] for field in kept if field in row}
+        for _, row in rows
+        if isinstance(row, dict) and isinstance(row.get("id"), int)
     }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data.annotations import Caption
-from components.data.json_files import read_json
+from components.data.json_files import read_json_rows
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -17,7 +17,7 @@ from components.data.sources import fields
 def read(root: Path) -> Iterator[Caption | Rejected]:
     """Yield the captions in file order, several per picture."""
     path = root / "textcaps" / "TextCaps_0.1_train.json"
-    for index, row in enumerate(fields.rows_of(read_json(path), "data", path)):
+    for index, row in read_json_rows(path, "data"):
         try:
             image_id = fields.text(row, "image_id")
             image = f"textvqa/train_images/{image_id}.jpg"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.data.annotations import QuestionAnswer
-from components.data.json_files import read_json
+from components.data.json_files import read_json_rows
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -20,13 +20,14 @@ ANNOTATIONS = "v2_mscoco_train2014_annotations.json"
 def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order; one without annotation is rejected."""
     answers_path = root / "vqav2" / ANNOTATIONS
+    # Only the majority answer is kept; ten answers to each of 443,757 questions fill the memory.
     answers = {
-        row.get("question_id"): row
-        for row in fields.rows_of(read_json(answers_path), "annotations", answers_path)
+        row.get("question_id"): {"multiple_choice_answer": row.get("multiple_choice_answer")}
+        for _, row in read_json_rows(answers_path, "annotations")
         if isinstance(row, dict)
     }
     path = root / "vqav2" / QUESTIONS
-    for index, row in enumerate(fields.rows_of(read_json(path), "questions", path)):
+    for index, row in read_json_rows(path, "questions"):
         try:
             question_id = fields.integer(row, "question_id")
             annotation = answers.get(question_id)
