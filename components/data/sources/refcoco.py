@@ -1,20 +1,20 @@
 """RefCOCO: expressions that single out one region of a COCO picture.
 
-In: <raw>/refcoco/refs(unc).p (a pickle, read by a reader that admits plain data only) and
+In: <raw>/refcoco/refs(unc).p (a pickle, of which `plain_pickle` admits plain data only) and
 instances.json (COCO boxes as x, y, width, height, and picture sizes). Out: one Region per
 expression of the train split, its box on the padded square. Reference:
 https://github.com/lichengunc/refer.
 """
 
-import pickle
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from components.core.errors import DataError
 from components.data.annotations import Region
 from components.data.boxes import Box, to_square
 from components.data.json_files import read_json_rows
+from components.data.plain_pickle import read_plain_pickle
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -40,48 +40,6 @@ def read(root: Path) -> Iterator[Region | Rejected]:
             yield fields.rejected(
                 "refcoco", path, index, fields.identity(ref, "ref_id", index), error
             )
-
-
-def read_plain_pickle(path: Path) -> Any:
-    """Return the plain data (lists, dicts, numbers, texts) of a pickle, or DataError."""
-    try:
-        with path.open("rb") as file:
-            # The official files were written by Python 2, whose texts are bytes.
-            return _PlainUnpickler(file, encoding="utf-8", errors="replace").load()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such annotation file; fetch it, or leave refcoco out of `sources`"
-        ) from None
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        OSError,
-        OverflowError,
-        AttributeError,
-        MemoryError,
-    ) as error:
-        # A damaged pickle fails with any of these.
-        raise DataError(
-            f"{path}: not a readable pickle ({error or type(error).__name__}); fetch it again"
-        ) from None
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Refuses every global, so that a pickle can build data but run nothing."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise DataError(
-            f"asks for {module}.{name}, but only plain data is admitted; do not trust this file"
-        )
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise DataError("asks for an outside object, but only plain data is admitted")
 
 
 def _by_id(rows: Iterable[tuple[int, Any]], *kept: str) -> dict[int, Any]:

@@ -138,27 +138,3 @@ def test_refcoco_rejects_references_without_box(raw):
         "ann_id is not in instances.json",
         "`sentences` must be a list of at least one expression",
     ]
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("this must never run",))
-
-
-def test_a_pickle_that_holds_more_than_data_is_refused(tmp_path, capsys):
-    path = put(tmp_path / "refs.p", pickle.dumps([Evil()]))
-    with pytest.raises(DataError, match=r"refs\.p: asks for builtins\.print"):
-        refcoco.read_plain_pickle(path)
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("data", [b"", b"nonsense", pickle.dumps([1, 2, 3])[:-3]])
-def test_a_damaged_pickle_is_reported(tmp_path, data):
-    with pytest.raises(DataError, match="fetch it again"):
-        refcoco.read_plain_pickle(put(tmp_path / "refs.p", data))
-
-
-def test_python_2_pickles_are_read(tmp_path):
-    # Protocol 0 as Python 2 wrote it: byte strings become text.
-    path = put(tmp_path / "refs.p", b"(lp0\n(dp1\nS'sent'\np2\nS'the cat'\np3\nsa.")
-    assert refcoco.read_plain_pickle(path) == [{"sent": "the cat"}]
