@@ -157,6 +157,8 @@ class _Window:
                     raise _damaged(self._path, self._passed + error.pos, error.msg) from None
             except RecursionError:
                 raise _damaged(self._path, self.position, "values nested too deeply") from None
+            except ValueError as error:  # a number of thousands of digits
+                raise _damaged(self._path, self.position, str(error)) from None
 
     def _more(self) -> bool:
         """Read on, doubling what is held of a long row so that its cost stays linear."""

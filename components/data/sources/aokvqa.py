@@ -17,19 +17,17 @@ from components.data.sources import fields
 def read(root: Path) -> Iterator[MultipleChoice | Rejected]:
     """Yield the questions in file order."""
     path = root / "aokvqa" / "aokvqa_v1p0_train.json"
+    seen: set[object] = set()
     for index, row in read_json_array(path):
         try:
             choices = fields.texts(row, "choices")
             correct = fields.integer(row, "correct_choice_idx")
             if not 0 <= correct < len(choices) or not 2 <= len(choices) <= 26:
                 raise BadRecord(f"correct_choice_idx {correct} of {len(choices)} choices")
-            yield MultipleChoice(
-                fields.text(row, "question_id"),
-                fields.coco_image(fields.integer(row, "image_id")),
-                fields.text(row, "question"),
-                choices,
-                correct,
-            )
+            name, question = fields.text(row, "question_id"), fields.text(row, "question")
+            image = fields.coco_image(fields.integer(row, "image_id"))
+            fields.once(seen, "question_id", name)
+            yield MultipleChoice(name, image, question, choices, correct)
         except BadRecord as error:
             yield fields.rejected(
                 "aokvqa", path, index, fields.identity(row, "question_id", index), error

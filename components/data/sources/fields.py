@@ -4,10 +4,15 @@ In: an object out of JSON. Out: the value of a field in the expected type, or Ba
 field.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from components.data.boxes import Box, to_square
 from components.data.records import BadRecord, Rejected, check_unicode
+
+_MOST_PIXELS = 1_000_000
+_MOST_DIGITS = 18
 
 
 def text(row: Any, field: str) -> str:
@@ -24,7 +29,12 @@ def text(row: Any, field: str) -> str:
 def integer(row: Any, field: str) -> int:
     """Return a whole-number field; digits in a string are accepted."""
     value = _field(row, field)
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if (
+        isinstance(value, str)
+        and value.isascii()
+        and value.isdigit()
+        and len(value) <= _MOST_DIGITS
+    ):
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadRecord(f"`{field}` is {value!r}; expected a whole number")
@@ -37,6 +47,40 @@ def texts(row: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise BadRecord(f"`{field}` is {type(value).__name__}; expected a list of texts")
     return tuple(text({field: item}, field) for item in value)
+
+
+def items(row: Any, field: str) -> list[Any]:
+    """Return a list field with at least one entry, whatever its entries are."""
+    value = _field(row, field)
+    if not isinstance(value, list):
+        raise BadRecord(f"`{field}` is {type(value).__name__}; expected a list")
+    if not value:
+        raise BadRecord(f"`{field}` is empty")
+    return value
+
+
+def once(seen: set[object], field: str, value: object) -> None:
+    """Remember the id of a good row, or refuse it when a good row had it before."""
+    if value in seen:
+        raise BadRecord(f"duplicate: a row with `{field}` {value} came before")
+    seen.add(value)
+
+
+def square_box(corners: Sequence[Any], width: int, height: int) -> Box:
+    """Return a pixel box (left, top, width, height), cut at its picture, on the padded square."""
+    if (
+        len(corners) != 4
+        or not all(isinstance(corner, (int, float)) for corner in corners)
+        or not all(abs(corner) < _MOST_PIXELS for corner in corners)  # not even for NaN
+        or not 1 <= min(width, height) <= max(width, height) < _MOST_PIXELS
+    ):
+        raise BadRecord(f"box {list(corners)!r} of a {width} x {height} picture")
+    left, top, across, down = corners
+    # Boxes may reach a little over the edge; what has no part in the picture describes nothing.
+    box = Box(max(left, 0), max(top, 0), min(left + across, width), min(top + down, height))
+    if box.right <= box.left or box.bottom <= box.top:
+        raise BadRecord(f"box {list(corners)!r} holds nothing of a {width} x {height} picture")
+    return to_square(box, width, height)
 
 
 def rejected(source: str, path: Path, index: int, identity: object, error: BadRecord) -> Rejected:

@@ -17,13 +17,12 @@ from components.data.sources import fields
 def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order."""
     path = root / "gqa" / "train_balanced_questions.json"
+    seen: set[object] = set()
     for index, (question_id, row) in enumerate(read_json_entries(path)):
         try:
-            yield QuestionAnswer(
-                question_id,
-                f"gqa/images/{fields.text(row, 'imageId')}.jpg",
-                fields.text(row, "question"),
-                fields.text(row, "answer"),
-            )
+            image = f"gqa/images/{fields.text(row, 'imageId')}.jpg"
+            question, answer = fields.text(row, "question"), fields.text(row, "answer")
+            fields.once(seen, "question id", question_id)
+            yield QuestionAnswer(question_id, image, question, answer)
         except BadRecord as error:
             yield fields.rejected("gqa", path, index, question_id, error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from components.core.errors import DataError
 from components.data.annotations import Region
-from components.data.boxes import Box, to_square
+from components.data.boxes import Box
 from components.data.json_files import read_json_rows
 from components.data.plain_pickle import read_plain_pickle
 from components.data.records import BadRecord, Rejected
@@ -23,7 +23,10 @@ _PREFIX = "COCO_train2014_"
 
 
 def read(root: Path) -> Iterator[Region | Rejected]:
-    """Yield the expressions of the training split in file order."""
+    """Yield the expressions of the training split in file order.
+
+    A reference that cannot be placed is rejected whole; a bad expression by itself.
+    """
     instances_path = root / "refcoco" / "instances.json"
     boxes = _by_id(read_json_rows(instances_path, "annotations"), "bbox")
     images = _by_id(read_json_rows(instances_path, "images"), "file_name", "width", "height")
@@ -31,15 +34,23 @@ def read(root: Path) -> Iterator[Region | Rejected]:
     refs = read_plain_pickle(path)
     if not isinstance(refs, list):
         raise DataError(f"{path}: expected a list of references; is it the official file?")
+    seen: set[object] = set()
     for index, ref in enumerate(refs):
         if isinstance(ref, dict) and ref.get("split", "train") != "train":
             continue
+        name = fields.identity(ref, "ref_id", index)
         try:
-            yield from _regions(ref, boxes, images)
+            image, box = _place(ref, boxes, images)
+            sentences = fields.items(ref, "sentences")
+            fields.once(seen, "ref_id", fields.integer(ref, "ref_id"))
         except BadRecord as error:
-            yield fields.rejected(
-                "refcoco", path, index, fields.identity(ref, "ref_id", index), error
-            )
+            yield fields.rejected("refcoco", path, index, name, error)
+            continue
+        for sentence in sentences:
+            try:
+                yield Region(name, image, fields.text(sentence, "sent").strip(), box)
+            except BadRecord as error:
+                yield fields.rejected("refcoco", path, index, name, error)
 
 
 def _by_id(rows: Iterable[tuple[int, Any]], *kept: str) -> dict[int, Any]:
@@ -51,27 +62,17 @@ def _by_id(rows: Iterable[tuple[int, Any]], *kept: str) -> dict[int, Any]:
     }
 
 
-def _regions(ref: Any, boxes: dict[int, Any], images: dict[int, Any]) -> list[Region]:
+def _place(ref: Any, boxes: dict[int, Any], images: dict[int, Any]) -> tuple[str, Box]:
+    """The picture of a reference and the box in it."""
     annotation = boxes.get(fields.integer(ref, "ann_id"))
     image = images.get(fields.integer(ref, "image_id"))
     if annotation is None or image is None:
         raise BadRecord(
             f"{'ann_id' if annotation is None else 'image_id'} is not in instances.json"
         )
-    width, height = fields.integer(image, "width"), fields.integer(image, "height")
-    corners = annotation.get("bbox")
-    if (
-        not isinstance(corners, list)
-        or len(corners) != 4
-        or not all(isinstance(corner, (int, float)) for corner in corners)
-        or min(width, height) < 1
-    ):
-        raise BadRecord(f"bbox {corners!r} of a {width} x {height} picture")
-    left, top, across, down = corners
-    box = to_square(Box(left, top, left + across, top + down), width, height)
-    name = "coco/train2017/" + fields.text(image, "file_name").removeprefix(_PREFIX)
-    sentences = ref.get("sentences")
-    if not isinstance(sentences, list) or not sentences:
-        raise BadRecord("`sentences` must be a list of at least one expression")
-    identity = str(fields.integer(ref, "ref_id"))
-    return [Region(identity, name, fields.text(row, "sent").strip(), box) for row in sentences]
+    box = fields.square_box(
+        fields.items(annotation, "bbox"),
+        fields.integer(image, "width"),
+        fields.integer(image, "height"),
+    )
+    return "coco/train2017/" + fields.text(image, "file_name").removeprefix(_PREFIX), box

@@ -5,8 +5,9 @@ import pickle
 import pytest
 
 from components.core.errors import DataError
-from components.data.records import Record, Rejected
-from components.data.sources import aokvqa, gqa, refcoco, sharegpt, textcaps, vqav2
+from components.data.boxes import Box
+from components.data.records import BadRecord, Record, Rejected
+from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqav2
 from tests.data.samples import llava_row, put
 
 
@@ -39,17 +40,35 @@ def test_vqav2_rejects_what_it_cannot_pair(tmp_path):
     ]
 
 
+def test_a_damaged_annotation_costs_its_question_only(tmp_path):
+    questions = [{"question_id": n, "image_id": 9, "question": "Good?"} for n in range(4)]
+    answers = [
+        {"question_id": 0, "multiple_choice_answer": "yes"},
+        {"question_id": 1, "multiple_choice_answer": ["yes"]},
+        {"question_id": [], "multiple_choice_answer": "yes"},
+        "text",
+        {"question_id": 3, "multiple_choice_answer": "no"},
+    ]
+    put(tmp_path / "vqav2" / vqav2.QUESTIONS, {"questions": [*questions, questions[3]]})
+    put(tmp_path / "vqav2" / vqav2.ANNOTATIONS, {"annotations": answers})
+    good, reasons = split(vqav2.read(tmp_path))
+    assert [(row.id, row.answer) for row in good] == [("0", "yes"), ("3", "no")]
+    assert reasons == [
+        "`multiple_choice_answer` is list; expected text",
+        "no annotation in v2_mscoco_train2014_annotations.json",
+        "duplicate: a row with `question_id` 3 came before",
+    ]
+
+
 def test_gqa_rejects_missing_fields(tmp_path):
+    good_row = '{"imageId": "5", "question": "q", "answer": "a"}'
     put(
         tmp_path / "gqa/train_balanced_questions.json",
-        {
-            "1": {"imageId": "5", "question": "q", "answer": "a"},
-            "2": {"imageId": "5", "question": "q"},
-        },
+        f'{{"1": {good_row}, "2": {{"imageId": "5", "question": "q"}}, "1": {good_row}}}',
     )
     good, reasons = split(gqa.read(tmp_path))
-    assert good[0].image == "gqa/images/5.jpg"
-    assert reasons == ["`answer` is missing"]
+    assert [row.image for row in good] == ["gqa/images/5.jpg"]
+    assert reasons == ["`answer` is missing", "duplicate: a row with `question id` 1 came before"]
 
 
 @pytest.mark.parametrize(
@@ -136,5 +155,44 @@ def test_refcoco_rejects_references_without_box(raw):
     assert len(good) == 2 * 12
     assert reasons == [
         "ann_id is not in instances.json",
-        "`sentences` must be a list of at least one expression",
+        "`sentences` is empty",
     ]
+
+
+def test_a_bad_expression_does_not_cost_its_reference(raw):
+    path = raw / "refcoco" / refcoco.REFS
+    refs = pickle.loads(path.read_bytes())
+    refs[0]["sentences"][3] = {"sent": " "}
+    path.write_bytes(pickle.dumps([*refs, refs[1]]))
+    good, reasons = split(refcoco.read(raw))
+    assert len(good) == 4 * 12 - 1
+    assert reasons == ["`sent` is empty", "duplicate: a row with `ref_id` 1 came before"]
+
+
+@pytest.mark.parametrize(
+    ("corners", "reason"),
+    [
+        ([1, 2, 3], "box [1, 2, 3] of a 100 x 80 picture"),
+        ([1, 2, "3", 4], "box [1, 2, '3', 4] of"),
+        ([float("nan"), 2, 3, 4], "box [nan, 2, 3, 4] of"),
+        ([10**400, 2, 3, 4], "of a 100 x 80 picture"),
+        ([1, 2, 0, 4], "holds nothing of a 100 x 80 picture"),
+        ([1, 2, 3, -4], "holds nothing"),
+        ([100, 2, 30, 40], "holds nothing"),
+        ([-40, 2, 30, 40], "holds nothing"),
+    ],
+)
+def test_a_box_must_hold_a_part_of_its_picture(corners, reason):
+    with pytest.raises(BadRecord) as caught:
+        fields.square_box(corners, 100, 80)
+    assert reason in caught.value.reason
+
+
+def test_a_box_over_the_edge_is_cut():
+    assert fields.square_box([-5, -5, 205, 205], 100, 80) == Box(0.0, 0.1, 1.0, 0.9)
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "-1", "1.0", "", True, 1.5, None])
+def test_what_is_no_whole_number_is_refused(value):
+    with pytest.raises(BadRecord, match="expected a whole number"):
+        fields.integer({"id": value}, "id")
