@@ -5,7 +5,6 @@ not look at image files and counts no tokens. Reference: LLaVA-1.5 (arXiv 2310.0
 Appendix A.2; llava15.md 1.2 and 1.3. The original never released the code that built its mixture.
 """
 
-import heapq
 import logging
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from components.data.boxes import box_to_text
 from components.data.config import OPTIONAL_SOURCES, MixtureConfig
 from components.data.order import stable_hash
 from components.data.records import Record, Rejected, Turn
+from components.data.sampling import take
 from components.data.sources import (
     aokvqa,
     gqa,
@@ -84,22 +84,6 @@ def read_source(
         ),
         "grocery": lambda: grocery.read(root),
     }[source]()
-
-
-def take(rows: Iterable[Record | Rejected], limit: int, seed: int) -> Iterator[Record | Rejected]:
-    """Yield at most `limit` records, drawn by seed, in their order; rejected rows pass."""
-    chosen: list[tuple[int, int, Record]] = []
-    for position, row in enumerate(rows):
-        if isinstance(row, Rejected):
-            yield row
-            continue
-        # A heap of the smallest hashes: the draw does not depend on how many rows there are.
-        entry = (-stable_hash(seed, "take", row.source, row.id, position), position, row)
-        if len(chosen) < limit:
-            heapq.heappush(chosen, entry)
-        else:
-            heapq.heappushpop(chosen, entry)
-    yield from (row for _, _, row in sorted(chosen, key=lambda entry: entry[1]))
 
 
 def merge_questions(source: str, group: Sequence[QuestionAnswer]) -> list[Record]:

@@ -18,9 +18,8 @@ from components.data.mixture import (
     one_caption,
     region_segments,
     repeat_per_choice,
-    take,
 )
-from components.data.records import Record, Rejected, Turn, check_turns
+from components.data.records import Rejected, Turn, check_turns
 
 
 def counts(rows):
@@ -91,16 +90,6 @@ def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_tur
         else:
             assert question.text == f"{LOCATE_REGION}: cat {number}"
             assert text_to_box(answer.text) == box
-
-
-@given(st.integers(0, 30), st.integers(1, 10), st.integers(0, 3))
-def test_a_limit_takes_so_many_in_order(count, limit, seed):
-    rows = [Record(str(n), (), None, "x", index=n) for n in range(count)]
-    bad = Rejected("x", "f", 0, "0", "bad")
-    taken = [row for row in take([*rows, bad], limit, seed) if isinstance(row, Record)]
-    assert len(taken) == min(count, limit)
-    assert [row.index for row in taken] == sorted(row.index for row in taken)
-    assert bad in list(take([*rows, bad], limit, seed))
 
 
 def test_every_source_is_read_from_its_official_files(raw):
