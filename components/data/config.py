@@ -61,6 +61,11 @@ class MixtureConfig(Config):
     """Sources in the order in which their rows are numbered; training shuffles them anyway."""
     limits: dict[str, int] = Field(default_factory=lambda: dict.fromkeys(KNOWN_SOURCES, 0))
     """Most rows taken of a source, drawn evenly by seed; 0 takes all."""
+    pilot: float = Field(default=1.0, gt=0, le=1)
+    """Share of every source that is kept, drawn evenly by seed: 0.1 for a tenth of the mixture.
+
+    It is taken after the limits, so a pilot has the composition of the whole.
+    """
     refcoco_segment_turns: int = Field(default=9, ge=1)
     """Most question-answer pairs in one RefCOCO row (paper, Appendix A.2: fewer than 10 turns)."""
 

@@ -16,7 +16,7 @@ from components.data.boxes import box_to_text
 from components.data.config import OPTIONAL_SOURCES, MixtureConfig
 from components.data.order import stable_hash
 from components.data.records import Record, Rejected, Turn
-from components.data.sampling import take
+from components.data.sampling import take, take_share
 from components.data.sources import (
     aokvqa,
     gqa,
@@ -50,17 +50,12 @@ Annotated = TypeVar("Annotated", QuestionAnswer, MultipleChoice, Caption, Region
 
 
 def build_mixture(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
-    """Yield the rows of every source in order, at most its limit of each.
+    """Yield the rows of every source in order, at most its limit of each, or the pilot's share.
 
     Deterministic in (files, config, seed). Raises DataError for a missing or damaged file.
     """
-    for source in config.sources:
-        if source in OPTIONAL_SOURCES and not (root / grocery.FILE).exists():
-            log.info("Source %s is not in %s and is left out", source, root)
-            continue
-        rows = read_source(root, source, config, seed)
-        limit = config.limits.get(source, 0)
-        yield from take(rows, limit, seed) if limit else rows
+    rows = _limited(root, config, seed)
+    return rows if config.pilot == 1 else take_share(rows, config.pilot, seed)
 
 
 def read_source(
@@ -131,6 +126,16 @@ def region_segments(group: Sequence[Region], seed: int, segment_turns: int) -> l
         name = f"{_image_name(group[0].image)}-{start // segment_turns}"
         records.append(_conversation("refcoco", name, group[0].image, pairs, ""))
     return records
+
+
+def _limited(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
+    for source in config.sources:
+        if source in OPTIONAL_SOURCES and not (root / grocery.FILE).exists():
+            log.info("Source %s is not in %s and is left out", source, root)
+            continue
+        rows = read_source(root, source, config, seed)
+        limit = config.limits.get(source, 0)
+        yield from take(rows, limit, seed) if limit else rows
 
 
 def _merged(

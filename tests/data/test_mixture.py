@@ -121,6 +121,15 @@ def test_the_same_seed_gives_the_same_rows_and_another_does_not(raw):
     assert counts(first)["vqav2"] == 2
 
 
+@pytest.mark.parametrize("pilot", [0.25, 0.5, 1.0])
+def test_a_pilot_is_a_share_of_every_source_after_its_limit(raw, pilot):
+    limits = {"aokvqa": 8}
+    whole = counts(build_mixture(raw, MixtureConfig(limits=limits), 0))
+    part = list(build_mixture(raw, MixtureConfig(limits=limits, pilot=pilot), 0))
+    assert counts(part) == {source: pilot * count for source, count in whole.items()}
+    assert set(part) <= set(build_mixture(raw, MixtureConfig(limits=limits), 0))
+
+
 def test_boxes_are_on_the_padded_square(raw):
     rows = build_mixture(raw, MixtureConfig(sources=("refcoco",)), 0)
     texts = [turn.text for row in rows for turn in row.turns]

@@ -227,6 +227,7 @@ def test_a_damaged_shard_is_reported(raw, tokenizer, tmp_path):
         {"stage": "finetune", "mixture": {"sources": ["coco"]}},
         {"stage": "finetune", "mixture": {"sources": ["gqa", "gqa"]}},
         {"stage": "finetune", "mixture": {"limits": {"nothing": 3}}},
+        {"stage": "finetune", "mixture": {"pilot": 0}},
         {"stage": "finetune", "max_reject_share": 2},
     ],
 )
