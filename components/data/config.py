@@ -24,9 +24,12 @@ MIXTURE_SOURCES = (
     "sharegpt",
     "vqav2",
     "gqa",
+    "okvqa",
+    "ocrvqa",
     "aokvqa",
     "textcaps",
     "refcoco",
+    "visual_genome",
     "grocery",
 )
 """Sources of the finetune stage, in the order in which they are concatenated."""
@@ -68,6 +71,8 @@ class MixtureConfig(Config):
     """
     refcoco_segment_turns: int = Field(default=9, ge=1)
     """Most question-answer pairs in one RefCOCO row (paper, Appendix A.2: fewer than 10 turns)."""
+    visual_genome_regions: int = Field(default=10, ge=1)
+    """Most regions of a Visual Genome image, drawn by seed (paper, Appendix A.2: 10)."""
 
     @field_validator("sources")
     @classmethod

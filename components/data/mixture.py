@@ -16,16 +16,19 @@ from components.data.boxes import box_to_text
 from components.data.config import OPTIONAL_SOURCES, MixtureConfig
 from components.data.order import stable_hash
 from components.data.records import Record, Rejected, Turn
-from components.data.sampling import take, take_share
+from components.data.sampling import choose, take, take_share
 from components.data.sources import (
     aokvqa,
     gqa,
     grocery,
     llava_instruct,
     llava_pretrain,
+    ocrvqa,
+    okvqa,
     refcoco,
     sharegpt,
     textcaps,
+    visual_genome,
     vqav2,
 )
 
@@ -40,9 +43,12 @@ LOCATE_REGION = "Provide the bounding box coordinate of the region this sentence
 RESPONSE_FORMATS = {
     "vqav2": SHORT_ANSWER,
     "gqa": SHORT_ANSWER,
+    "okvqa": SHORT_ANSWER,
+    "ocrvqa": SHORT_ANSWER,
     "aokvqa": OPTION_LETTER,
     "textcaps": ONE_SENTENCE,
     "refcoco": (DESCRIBE_REGION, LOCATE_REGION),
+    "visual_genome": (DESCRIBE_REGION, LOCATE_REGION),
 }
 """What each source adds to its question (paper, Table 7); the others add nothing."""
 
@@ -66,16 +72,27 @@ def read_source(
         "llava_pretrain": lambda: llava_pretrain.read(root),
         "llava_instruct": lambda: llava_instruct.read(root),
         "sharegpt": lambda: sharegpt.read(root),
-        "vqav2": lambda: _merged("vqav2", vqav2.read(root), merge_questions),
-        "gqa": lambda: _merged("gqa", gqa.read(root), merge_questions),
-        "aokvqa": lambda: _merged("aokvqa", aokvqa.read(root), repeat_per_choice),
+        "vqav2": lambda: _merged("vqav2", _by_image(vqav2.read(root)), merge_questions),
+        "gqa": lambda: _merged("gqa", _by_image(gqa.read(root)), merge_questions),
+        "okvqa": lambda: _merged("okvqa", _by_image(okvqa.read(root)), merge_questions),
+        "ocrvqa": lambda: _merged("ocrvqa", _runs_of_image(ocrvqa.read(root)), merge_questions),
+        "aokvqa": lambda: _merged("aokvqa", _by_image(aokvqa.read(root)), repeat_per_choice),
         "textcaps": lambda: _merged(
-            "textcaps", textcaps.read(root), lambda _, group: [one_caption(group, seed)]
+            "textcaps", _by_image(textcaps.read(root)), lambda _, group: [one_caption(group, seed)]
         ),
         "refcoco": lambda: _merged(
             "refcoco",
-            refcoco.read(root),
-            lambda _, group: region_segments(group, seed, config.refcoco_segment_turns),
+            _by_image(refcoco.read(root)),
+            lambda source, group: region_segments(
+                source, group, seed, config.refcoco_segment_turns
+            ),
+        ),
+        "visual_genome": lambda: _merged(
+            "visual_genome",
+            _runs_of_image(visual_genome.read(root)),
+            lambda source, group: [
+                sampled_regions(source, group, seed, config.visual_genome_regions)
+            ],
         ),
         "grocery": lambda: grocery.read(root),
     }[source]()
@@ -108,7 +125,9 @@ def one_caption(group: Sequence[Caption], seed: int) -> Record:
     return _conversation("textcaps", caption.id, caption.image, [("", caption.text)], ONE_SENTENCE)
 
 
-def region_segments(group: Sequence[Region], seed: int, segment_turns: int) -> list[Record]:
+def region_segments(
+    source: str, group: Sequence[Region], seed: int, segment_turns: int
+) -> list[Record]:
     """Return the image's regions in conversations of at most `segment_turns` pairs.
 
     Each pair is either "describe this box" or "where is this", drawn by seed; as the task may
@@ -119,13 +138,20 @@ def region_segments(group: Sequence[Region], seed: int, segment_turns: int) -> l
         pairs = []
         for position, region in enumerate(group[start : start + segment_turns], start):
             box = box_to_text(region.box)
-            if stable_hash(seed, "refcoco", region.image, position) % 2:
+            if stable_hash(seed, source, region.image, position) % 2:
                 pairs.append((f"{DESCRIBE_REGION}: {box}", region.expression))
             else:
                 pairs.append((f"{LOCATE_REGION}: {region.expression}", box))
         name = f"{_image_name(group[0].image)}-{start // segment_turns}"
-        records.append(_conversation("refcoco", name, group[0].image, pairs, ""))
+        records.append(_conversation(source, name, group[0].image, pairs, ""))
     return records
+
+
+def sampled_regions(source: str, group: Sequence[Region], seed: int, count: int) -> Record:
+    """Return at most `count` of the image's regions, drawn by seed, as one conversation."""
+    sample = choose(group, count, seed, source, group[0].image)
+    (record,) = region_segments(source, sample, seed, count)
+    return record
 
 
 def _limited(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
@@ -138,21 +164,52 @@ def _limited(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | 
         yield from take(rows, limit, seed) if limit else rows
 
 
-def _merged(
-    source: str,
+def _by_image(
     annotations: Iterable[Annotated | Rejected],
-    rule: Callable[[str, list[Annotated]], list[Record]],
-) -> Iterator[Record | Rejected]:
-    """Group annotations by image, in order of first appearance, and apply the rule to each."""
+) -> Iterator[list[Annotated] | Rejected]:
+    """Yield the annotations of each image together, in order of first appearance."""
     groups: dict[str, list[Annotated]] = {}
     for annotation in annotations:
         if isinstance(annotation, Rejected):
             yield annotation
         else:
             groups.setdefault(annotation.image, []).append(annotation)
-    for index, group in enumerate(groups.values()):
+    yield from groups.values()
+
+
+def _runs_of_image(
+    annotations: Iterable[Annotated | Rejected],
+) -> Iterator[list[Annotated] | Rejected]:
+    """Yield the same where those of an image follow each other: Visual Genome's 5 M regions, or
+    OCR-VQA's 1 M questions, are never held together.
+    """
+    group: list[Annotated] = []
+    for annotation in annotations:
+        if isinstance(annotation, Rejected):
+            yield annotation
+            continue
+        if group and annotation.image != group[0].image:
+            yield group
+            group = []
+        group.append(annotation)
+    if group:
+        yield group
+
+
+def _merged(
+    source: str,
+    groups: Iterable[list[Annotated] | Rejected],
+    rule: Callable[[str, list[Annotated]], list[Record]],
+) -> Iterator[Record | Rejected]:
+    """Apply the rule to the annotations of each image; a record's index is that of its image."""
+    index = 0
+    for group in groups:
+        if isinstance(group, Rejected):
+            yield group
+            continue
         for record in rule(source, group):
             yield Record(record.id, record.turns, record.image, source, "", index)
+        index += 1
 
 
 def _conversation(

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from components.data.config import MIXTURE_SOURCES
 from components.data.conversation import VICUNA_SYSTEM
 
 SPACE = "\u2581"
 WORDS = (VICUNA_SYSTEM + " USER ASSISTANT What is this a cat dog red And that").replace(".", "")
 IMAGE_TOKEN_ID = 5000
+ROUND_SOURCES = tuple(
+    name for name in MIXTURE_SOURCES if name not in ("okvqa", "ocrvqa", "visual_genome")
+)
+"""Sources that give 48 rows of `write_mixture`, a number that most batches divide."""
 
 
 def build_tokenizer() -> Any:
@@ -100,6 +105,8 @@ def write_mixture(root: Path, images: int = 4) -> None:
         put(root / f"coco/train2017/{n:012d}.jpg", jpeg(n))
         put(root / f"gqa/images/{n}.jpg", jpeg(10 + n))
         put(root / f"textvqa/train_images/t{n}.jpg", jpeg(20 + n))
+        put(root / f"ocr_vqa/images/b{n}.jpg", jpeg(30 + n))
+        put(root / f"vg/VG_100K{'_2' * (n % 2)}/{n}.jpg", jpeg(40 + n))
     numbers = range(images)
     name = "{:012d}.jpg".format
     put(
@@ -157,7 +164,10 @@ def write_mixture(root: Path, images: int = 4) -> None:
             ]
         },
     )
+    write_okvqa(root, [ok_question(n) for n in numbers], [ok_annotation(n) for n in numbers])
+    put(root / "ocr_vqa/dataset.json", {f"b{n}": book(n) for n in numbers})
     write_refcoco(root, images)
+    write_visual_genome(root, [described(n) for n in numbers])
     put(
         root / "grocery/grocery_train.json",
         [
@@ -168,6 +178,80 @@ def write_mixture(root: Path, images: int = 4) -> None:
                 '[{"name": "apple"}]',
             )
             for n in numbers
+        ],
+    )
+
+
+def ok_question(n: int) -> dict[str, Any]:
+    return {"image_id": n, "question": f"What eats this {n}?", "question_id": 10 * n + 5}
+
+
+def ok_annotation(n: int, *answers: str) -> dict[str, Any]:
+    given = answers or ("cat", "dog", "cat")
+    return {
+        "image_id": n,
+        "answer_type": "other",
+        "question_type": "eight",
+        "question_id": 10 * n + 5,
+        "answers": [
+            {"answer_id": k, "raw_answer": f"{text}s", "answer_confidence": "yes", "answer": text}
+            for k, text in enumerate(given, start=1)
+        ],
+        "confidence": 3,
+    }
+
+
+def write_okvqa(root: Path, questions: list[Any], annotations: list[Any]) -> None:
+    put(root / "okvqa/OpenEnded_mscoco_train2014_questions.json", {"questions": questions})
+    put(root / "okvqa/mscoco_train2014_annotations.json", {"annotations": annotations})
+
+
+def book(n: int, split: int = 1) -> dict[str, Any]:
+    return {
+        "imageURL": f"http://example.org/{n}.jpg",
+        "questions": ["What is the title?", "Is this a travel book?"],
+        "answers": [f"Cat {n}", "No"],
+        "title": f"Cat {n}",
+        "authorName": "A. Dog",
+        "genre": "Nature",
+        "split": split,
+    }
+
+
+def described(n: int, count: int = 14) -> dict[str, Any]:
+    """Visual Genome's description of a picture of 100 x 80 pixels."""
+    return {
+        "id": n,
+        "regions": [
+            {
+                "region_id": 100 * n + k,
+                "image_id": n,
+                "phrase": f"the cat {k} ",
+                "x": k,
+                "y": 0,
+                "width": 50,
+                "height": 40,
+            }
+            for k in range(count)
+        ],
+    }
+
+
+def write_visual_genome(root: Path, rows: list[Any], images: int = 12) -> None:
+    url = "https://example.org/rak248/VG_100K{}/{}.jpg"
+    put(root / "vg/region_descriptions.json", rows)
+    put(
+        root / "vg/image_data.json",
+        [
+            {
+                "image_id": n,
+                "url": url.format("_2" * (n % 2), n),
+                "width": 100,
+                "height": 80,
+                "coco_id": None,
+                "flickr_id": None,
+            }
+            for n in range(images)
         ],
     )
 

@@ -14,7 +14,14 @@ from components.data.images import load
 from components.data.loader import Loader
 from components.data.prepare import prepare
 from components.data.tokens import IGNORE_INDEX
-from tests.data.samples import IMAGE_TOKEN_ID, build_tokenizer, jpeg, write_captions, write_mixture
+from tests.data.samples import (
+    IMAGE_TOKEN_ID,
+    ROUND_SOURCES,
+    build_tokenizer,
+    jpeg,
+    write_captions,
+    write_mixture,
+)
 
 PATCHES = 4
 PAD_ID = 0
@@ -27,7 +34,8 @@ def folder(tmp_path_factory):
     write_mixture(root / "raw")
     write_captions(root / "raw", 5)
     for stage in ("pretrain", "finetune"):
-        config = PrepareConfig(stage=stage, image={"size_px": 28}, max_tokens=1024)
+        mixture = {} if stage == "pretrain" else {"mixture": {"sources": ROUND_SOURCES}}
+        config = PrepareConfig(stage=stage, image={"size_px": 28}, max_tokens=1024, **mixture)
         prepare(config, root / "raw", build_tokenizer(), IMAGE_TOKEN_ID, PATCHES, root / stage)
     return root
 

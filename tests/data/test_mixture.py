@@ -12,12 +12,14 @@ from components.data.mixture import (
     DESCRIBE_REGION,
     LOCATE_REGION,
     OPTION_LETTER,
+    RESPONSE_FORMATS,
     SHORT_ANSWER,
     build_mixture,
     merge_questions,
     one_caption,
     region_segments,
     repeat_per_choice,
+    sampled_regions,
 )
 from components.data.records import Rejected, Turn, check_turns
 
@@ -74,7 +76,7 @@ def test_one_caption_of_an_image_is_drawn_by_seed():
 def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_turns, seed):
     box = Box(0.1, 0.2, 0.3, 0.4)
     group = [Region(str(n), "coco/train2017/5.jpg", f"cat {n}", box) for n in range(count)]
-    records = region_segments(group, seed, segment_turns)
+    records = region_segments("refcoco", group, seed, segment_turns)
     pairs = [
         pair
         for record in records
@@ -92,6 +94,37 @@ def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_tur
             assert text_to_box(answer.text) == box
 
 
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
+def test_regions_are_sampled_into_one_conversation(count, limit, seed):
+    box = Box(0.1, 0.2, 0.3, 0.4)
+    group = [Region(str(n), "vg/VG_100K/5.jpg", f"cat {n}", box) for n in range(count)]
+    record = sampled_regions("visual_genome", group, seed, limit)
+    assert record == sampled_regions("visual_genome", group, seed, limit)
+    texts = " ".join(turn.text for turn in record.turns) + " "
+    shown = [n for n in range(count) if f"cat {n} " in texts]
+    assert len(shown) == len(record.turns) // 2 == min(count, limit)
+
+
+def test_another_seed_samples_other_regions():
+    group = [Region(str(n), "vg/VG_100K/5.jpg", f"{n}", Box(0, 0, 1, 1)) for n in range(30)]
+    drawn = {sampled_regions("visual_genome", group, seed, 3).turns for seed in range(20)}
+    assert len(drawn) == 20
+
+
+def test_every_source_has_its_response_format_in_the_table(raw):
+    """The table says what is asked for: a source in it never asks otherwise."""
+    for row in build_mixture(raw, MixtureConfig(), 0):
+        formats = RESPONSE_FORMATS.get(row.source, ())
+        first, *later = [turn.text for turn in row.turns if turn.role == "human"]
+        if isinstance(formats, str):
+            assert first.split("\n")[-1] == formats
+            assert not any(formats in text for text in later)
+        elif formats:
+            assert all(text.startswith(formats) for text in (first, *later))
+    open_ended = {"llava_instruct", "sharegpt", "grocery"}
+    assert set(MIXTURE_SOURCES) - set(RESPONSE_FORMATS) == open_ended
+
+
 def test_every_source_is_read_from_its_official_files(raw):
     rows = list(build_mixture(raw, MixtureConfig(), 0))
     assert not [row for row in rows if isinstance(row, Rejected)]
@@ -100,9 +133,12 @@ def test_every_source_is_read_from_its_official_files(raw):
         "sharegpt": 4,
         "vqav2": 4,  # 12 questions about 4 images
         "gqa": 4,
+        "okvqa": 4,
+        "ocrvqa": 4,
         "aokvqa": 16,  # once per choice
         "textcaps": 4,  # one of five captions
         "refcoco": 8,  # 12 expressions per image in segments of 9
+        "visual_genome": 4,  # 10 of 14 regions
         "grocery": 4,
     }
     assert [row.source for row in rows] == sorted(

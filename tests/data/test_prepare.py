@@ -49,12 +49,12 @@ def test_captions_with_the_stage_defaults(raw, tokenizer, tmp_path):
 
 def test_the_mixture(raw, tokenizer, tmp_path):
     prepared = run(raw, tokenizer, tmp_path / "out", "finetune", max_tokens=1024)
-    assert prepared.num_rows == sum(prepared.sources.values()) == 48
-    assert prepared.num_images == 12  # 4 of COCO, GQA and TextVQA each, however many rows show them
+    assert prepared.num_rows == sum(prepared.sources.values()) == 60
+    assert prepared.num_images == 20  # 4 of each image folder, however many rows show them
     assert prepared.num_rejected == 0
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["tokens"] == prepared.num_tokens
-    assert sum(summary["rows_up_to_length"].values()) == 48
+    assert sum(summary["rows_up_to_length"].values()) == 60
     assert summary["sources"]["sharegpt"]["text_only"] == 4
 
 

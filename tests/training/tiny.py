@@ -72,13 +72,14 @@ def write_prepared(folder: Path, base: BasePaths) -> Path:
     from components.data.config import PrepareConfig
     from components.data.prepare import prepare
     from components.model.tokenizer import load_tokenizer
-    from tests.data.samples import write_captions, write_mixture
+    from tests.data.samples import ROUND_SOURCES, write_captions, write_mixture
 
     write_captions(folder / "raw", 24)
     write_mixture(folder / "raw")
     tokenizer, image_token_id = load_tokenizer(base.language_model_path)
     for name in ("pretrain", "finetune"):
-        config = PrepareConfig(stage=name, image={"size_px": IMAGE_PX}, max_tokens=512)
+        mixture = {} if name == "pretrain" else {"mixture": {"sources": ROUND_SOURCES}}
+        config = PrepareConfig(stage=name, image={"size_px": IMAGE_PX}, max_tokens=512, **mixture)
         prepare(config, folder / "raw", tokenizer, image_token_id, PATCHES, folder / name)
     return folder
 
