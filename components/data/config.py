@@ -33,9 +33,11 @@ MIXTURE_SOURCES = (
     "grocery",
 )
 """Sources of the finetune stage, in the order in which they are concatenated."""
+READY_SOURCES = ("llava_mix665k",)
+"""Released mixtures, taken in place of `MIXTURE_SOURCES`, whose rows they already hold."""
 OPTIONAL_SOURCES = ("grocery",)
 """Sources that may be absent from the raw folder: the house's own."""
-KNOWN_SOURCES = CAPTION_SOURCES + MIXTURE_SOURCES
+KNOWN_SOURCES = CAPTION_SOURCES + MIXTURE_SOURCES + READY_SOURCES
 
 
 class ImageSpec(Config):

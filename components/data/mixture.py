@@ -22,6 +22,7 @@ from components.data.sources import (
     gqa,
     grocery,
     llava_instruct,
+    llava_mix665k,
     llava_pretrain,
     ocrvqa,
     okvqa,
@@ -71,6 +72,7 @@ def read_source(
     return {
         "llava_pretrain": lambda: llava_pretrain.read(root),
         "llava_instruct": lambda: llava_instruct.read(root),
+        "llava_mix665k": lambda: llava_mix665k.read(root),
         "sharegpt": lambda: sharegpt.read(root),
         "vqav2": lambda: _merged("vqav2", _by_image(vqav2.read(root)), merge_questions),
         "gqa": lambda: _merged("gqa", _by_image(gqa.read(root)), merge_questions),

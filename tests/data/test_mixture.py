@@ -1,5 +1,9 @@
 """The paper's rules, each on a few annotations, and the whole mixture on a small raw folder."""
 
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +25,9 @@ from components.data.mixture import (
     repeat_per_choice,
     sampled_regions,
 )
-from components.data.records import Rejected, Turn, check_turns
+from components.data.records import Record, Rejected, Turn, check_turns
+from components.data.sources import llava_mix665k
+from tests.data.samples import llava_row, put
 
 
 def counts(rows):
@@ -147,6 +153,29 @@ def test_every_source_is_read_from_its_official_files(raw):
     for row in rows:
         assert (row.image is None) == (row.source == "sharegpt")
         check_turns(row.turns, has_image=row.image is not None)
+
+
+def test_the_released_mixture_is_read_as_it_is(raw):
+    built = list(build_mixture(raw, MixtureConfig(), 0))
+    put(raw / llava_mix665k.FILE, [released_row(row) for row in built])
+    read = list(build_mixture(raw, MixtureConfig(sources=("llava_mix665k",)), 0))
+    assert [(row.id, row.image, row.turns) for row in read] == [
+        (row.id, row.image, row.turns) for row in built
+    ]
+    pilot = build_mixture(raw, MixtureConfig(sources=("llava_mix665k",), pilot=0.5), 0)
+    # Half of each data set in it, text-only rows among them.
+    assert {name: 2 * count for name, count in folders_of(pilot).items()} == folders_of(read)
+
+
+def released_row(row: Record) -> dict[str, Any]:
+    texts = [turn.text for turn in row.turns]
+    if row.image:
+        texts[0] = f"<image>\n{texts[0]}"
+    return llava_row(row.id, row.image, *texts)
+
+
+def folders_of(rows: Iterable[Record | Rejected]) -> Counter[str | None]:
+    return Counter(row.image and row.image.split("/")[0] for row in rows)
 
 
 def test_the_same_seed_gives_the_same_rows_and_another_does_not(raw):

@@ -18,6 +18,7 @@ from components.data.sources import (
     aokvqa,
     gqa,
     llava_instruct,
+    llava_mix665k,
     llava_pretrain,
     ocrvqa,
     okvqa,
@@ -164,6 +165,20 @@ SOURCES = {
         lambda root, rows: put(root / "llava_instruct/llava_instruct_150k.json", rows),
         lambda n: llava_row(f"r{n}", f"{n}.jpg", "q\n<image>", f"a{n}", "q", "a"),
         LLAVA_BAD,
+    ),
+    "llava_mix665k": Source(
+        llava_mix665k.read,
+        (llava_mix665k.FILE,),
+        lambda root, rows: put(root / llava_mix665k.FILE, rows),
+        lambda n: llava_row(f"r{n}", f"coco/train2017/{n}.jpg", "<image>\nq", f"a{n}"),
+        {
+            **LLAVA_BAD,
+            "a text-only row with a placeholder": (
+                {"image": None, "model": ""},
+                "r7",
+                "1 <image> placeholders but 0 images",
+            ),
+        },
     ),
     "sharegpt": Source(
         sharegpt.read,
