@@ -59,7 +59,7 @@ def prepare(
     output.mkdir(parents=True, exist_ok=True)
     if isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer)
-    summary = Summary()
+    summary = Summary(config.mixture.pilot)
     with (
         ThreadPoolExecutor(config.num_threads) as pool,
         row_writer(output) as rows,
@@ -225,6 +225,8 @@ def _finish(
         json.dumps(summary.document(), indent=1) + "\n", encoding="utf-8"
     )
     write_prepared(output, prepared)
+    for difference in summary.differences():
+        log.warning("%s; rejects.jsonl says what was left out", difference)
     log.info(
         "Prepared %s: %s rows, %s images, %s tokens (%s supervised), %s rejected",
         config.stage,

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 from components.data.order import stable_hash
+from components.data.published import differences, published_rows
 from components.data.records import Record, Rejected
 
 _REASON_CHARACTERS = 60
@@ -15,9 +16,10 @@ _FIRST_REJECTS = 3
 
 
 class Summary:
-    """Counts rows as they pass."""
+    """Counts rows as they pass; `pilot` is the share of the sources that was taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, pilot: float = 1.0) -> None:
+        self._pilot = pilot
         self.num_tokens = 0
         self.num_supervised = 0
         self.first_rejects: list[Rejected] = []
@@ -75,12 +77,17 @@ class Summary:
     def kept_by_source(self) -> dict[str, int]:
         return dict(sorted(self._kept.items()))
 
+    def differences(self) -> list[str]:
+        """Return a sentence for each source that is not quite what LLaVA-1.5 was trained on."""
+        return differences(self.kept_by_source(), self._pilot)
+
     def document(self) -> dict[str, Any]:
         """Return what summary.json holds."""
         sources = {
             name: {
                 "read": self._kept[name] + self._rejected[name],
                 "kept": self._kept[name],
+                "published": published_rows(name, self._pilot),
                 "rejected": self._rejected[name],
                 "text_only": self._text_only[name],
                 "reasons": dict(sorted(self._reasons.get(name, Counter()).items())),

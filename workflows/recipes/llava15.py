@@ -7,6 +7,7 @@ project.
 """
 
 from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
+from components.data.published import PUBLISHED_ROWS
 from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
 from components.serving.config import ServingConfig
 from components.training.config import StageConfig
@@ -37,7 +38,12 @@ def llava15_7b() -> PipelineConfig:
             template="vicuna_v1",
             image=ImageSpec(size_px=CLIP_PX, aspect="pad"),
             max_tokens=2048,
-            mixture=MixtureConfig(sources=tuple(s for s in MIXTURE_SOURCES if s != "grocery")),
+            # Appendix A.2: OCR-VQA is sampled. The released file holds fewer Visual Genome images
+            # than there are, too; which ones is not published, so they are drawn by seed.
+            mixture=MixtureConfig(
+                sources=tuple(source for source in MIXTURE_SOURCES if source != "grocery"),
+                limits={source: PUBLISHED_ROWS[source] for source in ("ocrvqa", "visual_genome")},
+            ),
             embed_images=False,
         ),
         # scripts/v1_5/pretrain.sh
