@@ -1,9 +1,10 @@
-"""The training annotations in their own official formats: VQAv2, GQA, A-OKVQA, TextCaps, RefCOCO.
+"""Training annotations in their official formats: VQAv2, OK-VQA, GQA, A-OKVQA, TextCaps, RefCOCO.
 
 In: a `RawFolder` to write to, the settings, a random generator per data set. Out: annotation files,
 and the pictures of GQA and TextCaps. Every scene is of the training split. Formats: VQAv2
-v2_*_mscoco_train2014, GQA train_balanced, A-OKVQA v1p0, TextCaps 0.1, RefCOCO refs(unc).p with COCO
-instances. Does not merge, repeat or add response formats: the mixture does, as for the real files.
+v2_*_mscoco_train2014, OK-VQA *_mscoco_train2014, GQA train_balanced, A-OKVQA v1p0, TextCaps 0.1,
+RefCOCO refs(unc).p with COCO instances. Does not merge, repeat or add response formats: the mixture
+does, as for the real files.
 """
 
 import base64
@@ -12,7 +13,7 @@ import pickle
 import random
 from typing import Any
 
-from components.data.pocket import choices, phrases, questions
+from components.data.pocket import choices, knowledge, phrases, questions
 from components.data.pocket.asked import NAMES
 from components.data.pocket.config import PocketConfig
 from components.data.pocket.files import RawFolder
@@ -52,14 +53,42 @@ def write_vqav2(
     write_vqa_pair(folder, "vqav2", "train2014", [row for row, _ in rows], [row for _, row in rows])
 
 
+def write_okvqa(
+    folder: RawFolder, config: PocketConfig, coco: dict[int, Scene], rng: random.Random
+) -> None:
+    """Write OK-VQA: one question to a picture, ten answers, their ids made as there."""
+    asked: list[dict[str, Any]] = []
+    answered: list[dict[str, Any]] = []
+    for image_id, scene in coco.items():
+        one = knowledge.ask_knowledge(scene, rng)
+        if one is None:
+            continue
+        key = image_id * 10 + 5
+        asked.append({"image_id": image_id, "question": one.question, "question_id": key})
+        answered.append(
+            {
+                "image_id": image_id,
+                "answer_type": "other",
+                "question_type": "other",
+                "question_id": key,
+                "answers": _five_people_twice(one.answer, rng),
+                "confidence": 3,
+            }
+        )
+        if len(asked) == config.num_okvqa_images:
+            break
+    write_vqa_pair(folder, "okvqa", "train2014", asked, answered, prefix="")
+
+
 def write_vqa_pair(
     folder: RawFolder,
     where: str,
     subset: str,
     asked: list[dict[str, Any]],
     answered: list[dict[str, Any]],
+    prefix: str = "v2_",
 ) -> None:
-    """Write the two files of a VQAv2 subset with their official heads."""
+    """Write the two files of a VQA subset with their official heads."""
     head = {
         "info": {"description": "pocket world in the format of VQA v2.0", "version": "2.0"},
         "data_type": "mscoco",
@@ -69,10 +98,10 @@ def write_vqa_pair(
             "url": "https://www.apache.org/licenses/LICENSE-2.0",
         },
     }
-    path = f"{where}/v2_OpenEnded_mscoco_{subset}_questions.json"
+    path = f"{where}/{prefix}OpenEnded_mscoco_{subset}_questions.json"
     folder.json(path, {**head, "task_type": "Open-Ended", "questions": asked}, len(asked))
     folder.json(
-        f"{where}/v2_mscoco_{subset}_annotations.json",
+        f"{where}/{prefix}mscoco_{subset}_annotations.json",
         {**head, "annotations": answered},
         len(answered),
     )
@@ -179,6 +208,24 @@ def write_refcoco(folder: RawFolder, coco: dict[int, Scene], rng: random.Random)
         "categories": categories,
     }
     folder.json("refcoco/instances.json", instances, len(regions))
+
+
+def _five_people_twice(answer: str, rng: random.Random) -> list[dict[str, Any]]:
+    """OK-VQA's ten answers; in a fifth of the questions one person uses other words."""
+    words = [answer] * 5
+    if rng.random() < 0.2:
+        first, _, rest = answer.partition(" ")
+        article = "an" if answer[0] in "aeiou" else "a"
+        words[4] = rest if first in ("it", "you") else f"{article} {answer}"
+    return [
+        {
+            "answer_id": number,
+            "raw_answer": word,
+            "answer_confidence": "yes",
+            "answer": word,
+        }
+        for number, word in enumerate((word for word in words for _ in range(2)), start=1)
+    ]
 
 
 def _coco_image(image_id: int) -> dict[str, Any]:

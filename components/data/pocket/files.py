@@ -47,6 +47,11 @@ class RawFolder:
         self.bytes(path, json.dumps(value, ensure_ascii=False).encode())
         self.num_rows[path] = num_rows
 
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        """Read the rows of a file that was written by `json`."""
+        rows: list[dict[str, Any]] = json.loads((self.root / path).read_bytes())
+        return rows
+
     def lines(self, path: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write one JSON object a line."""
         self.bytes(

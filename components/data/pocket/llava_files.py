@@ -1,4 +1,4 @@
-"""The training files in LLaVA JSON: captions, LLaVA-Instruct, ShareGPT and the groceries.
+"""Training files in LLaVA JSON: captions, LLaVA-Instruct, ShareGPT, the groceries, the mixture.
 
 In: a `RawFolder` to write to, the settings, a random generator per data set. Out: one JSON array
 per file, and pictures. Every scene is of the training split. Format: shared facts of LLaVA-1.5's
@@ -82,6 +82,23 @@ def write_sharegpt(folder: RawFolder, config: PocketConfig, rng: random.Random) 
         ].decode()
         rows.append(_row(f"{key}_0", None, talk.dialogue(rng)))
     folder.json("sharegpt/sharegpt_v3.json", rows, len(rows))
+
+
+def write_mix665k(folder: RawFolder, scenes: dict[str, Scene], rng: random.Random) -> None:
+    """Write the released mixture's file out of what is written already, and of scenes by path.
+
+    Its image paths are relative to the raw folder, and its text-only rows have the field `model`.
+    """
+    rows: list[dict[str, Any]] = []
+    for row in folder.rows("llava_instruct/llava_instruct_150k.json"):
+        rows.append({**row, "image": f"coco/train2017/{row['image']}"})
+    for path, scene in scenes.items():
+        (question, answer), *later = talk.conversation(scene, rng)
+        turns = [(_with_image(rng, question), answer), *later]
+        rows.append(_row(path.rsplit("/", 1)[-1].removesuffix(".jpg"), path, turns))
+    for row in folder.rows("sharegpt/sharegpt_v3.json"):
+        rows.append({**row, "model": ""})
+    folder.json("llava_v1_5_mix665k.json", rows, len(rows))
 
 
 def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:

@@ -112,6 +112,12 @@ def box(scene: Scene, placed: Placed) -> tuple[int, int, int, int]:
     return x, y, size, size
 
 
+def sign_box(sign: Sign) -> tuple[int, int, int, int]:
+    """Bounding box (x, y, width, height) in pixels of the 96 px picture of the sign's card."""
+    left, top = sign.column * CELL_PX, sign.row * CELL_PX
+    return left + 1, top + 4, 2 * CELL_PX - 2, CELL_PX - 8
+
+
 def render(scene: Scene) -> Image.Image:
     """Draw the scene as an RGB picture of SCENE_PX by SCENE_PX pixels."""
     picture = Image.new("RGB", (SCENE_PX, SCENE_PX), COLOURS[scene.background])
@@ -226,8 +232,9 @@ def _sprite(name: str, size: int) -> Image.Image:
 
 def _draw_sign(draw: ImageDraw.ImageDraw, sign: Sign) -> None:
     left, top = sign.column * CELL_PX, sign.row * CELL_PX
+    x, y, width, height = sign_box(sign)
     draw.rectangle(
-        (left + 1, top + 4, left + 2 * CELL_PX - 2, top + CELL_PX - 5),
+        (x, y, x + width - 1, y + height - 1),
         fill=(252, 252, 250),
         outline=(30, 30, 30),
     )

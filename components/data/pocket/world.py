@@ -18,7 +18,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from components.data.pocket import annotation_files, benchmark_files, llava_files
+from components.data.pocket import (
+    annotation_files,
+    benchmark_files,
+    book_files,
+    llava_files,
+    region_files,
+)
 from components.data.pocket.config import PocketConfig, RawData
 from components.data.pocket.files import RawFolder
 
@@ -54,9 +60,13 @@ def write_world(
     llava_files.write_sharegpt(folder, config, rng("sharegpt"))
     annotation_files.write_vqav2(folder, config, coco, rng("vqav2"))
     annotation_files.write_gqa(folder, config, rng("gqa"))
+    annotation_files.write_okvqa(folder, config, coco, rng("okvqa"))
+    covers = book_files.write_ocrvqa(folder, config, rng("ocrvqa"))
     annotation_files.write_aokvqa(folder, config, coco, rng("aokvqa"))
     annotation_files.write_textcaps(folder, config, rng("textcaps"))
     annotation_files.write_refcoco(folder, coco, rng("refcoco"))
+    described = region_files.write_visual_genome(folder, config, rng("visual_genome"))
+    llava_files.write_mix665k(folder, {**covers, **described}, rng("mix665k"))
     llava_files.write_groceries(folder, config, rng("groceries"))
     for name, write in BENCHMARKS:
         write(folder, config, rng(f"eval/{name}"))

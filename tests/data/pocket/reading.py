@@ -128,6 +128,15 @@ def truth(scene: Scene, question: str) -> str:
     if m := said(r"What kind of (\w+) is in the image\?"):
         (name,) = {name for name in names if BY_NAME[name].category == m[1]}
         return name
+    if m := said(r'Which thing in the image fits "(.+)"\?'):
+        (name,) = {name for name in names if USES.get(name) == m[1]}
+        return name
+    if m := said(rf"What is the thing {AT} known for\?"):
+        (name,) = [p.name for p in scene.objects if (p.row, p.column) == cell_of(m[1])]
+        return USES[name]
+    if m := said(rf"What kind of thing is {AT}\?"):
+        (name,) = [p.name for p in scene.objects if (p.row, p.column) == cell_of(m[1])]
+        return BY_NAME[name].category
     if question in ("What word is on the sign?", "What does the sign say?"):
         return scene.sign.word
     raise AssertionError(f"no reading for {question!r}")
