@@ -203,14 +203,14 @@ def _merged(
     groups: Iterable[list[Annotated] | Rejected],
     rule: Callable[[str, list[Annotated]], list[Record]],
 ) -> Iterator[Record | Rejected]:
-    """Apply the rule to the annotations of each image; a record's index is that of its image."""
+    """Apply the rule to the annotations of each image; a record's place is its image's number."""
     index = 0
     for group in groups:
         if isinstance(group, Rejected):
             yield group
             continue
         for record in rule(source, group):
-            yield Record(record.id, record.turns, record.image, source, "", index)
+            yield Record(record.id, record.turns, record.image, source, source, index)
         index += 1
 
 

@@ -30,7 +30,8 @@ class Record:
     """One conversation about at most one image.
 
     Turns alternate human, gpt and end with gpt; the image, if any, belongs to the first human turn.
-    `image` is a path relative to the raw folder. `file` and `index` say where the row came from.
+    `image` is a path relative to the raw folder. `file` and `index` say where the row came from; of
+    a row that was merged out of several, they are the source and the number of the image in it.
     """
 
     id: str

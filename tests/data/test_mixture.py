@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.core.errors import DataError
@@ -26,7 +27,7 @@ from components.data.mixture import (
     sampled_regions,
 )
 from components.data.records import Record, Rejected, Turn, check_turns
-from components.data.sources import llava_mix665k
+from components.data.sources import llava_mix665k, okvqa, vqav2
 from tests.data.samples import llava_row, put
 
 
@@ -50,6 +51,69 @@ def test_questions_of_an_image_become_one_conversation():
         Turn("human", "q2"),
         Turn("gpt", "a2"),
     )
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 7), max_size=60), st.sampled_from(["vqav2", "okvqa", "ocrvqa"]))
+def test_merging_loses_no_question_and_mixes_no_images(tmp_path_factory, images, source):
+    """Questions in any order, merged: each once, with its image, in the order of the file."""
+    root = tmp_path_factory.getbasetemp() / "merge"
+    images = sorted(images) if source == "ocrvqa" else images
+    write_questions[source](root, images)
+    rows = list(build_mixture(root, MixtureConfig(sources=(source,)), 0))
+    assert [row.image for row in rows] == list(dict.fromkeys(image_of[source](n) for n in images))
+    asked = [
+        (row.image, question.text.split("\n")[0], answer.text)
+        for row in rows
+        for question, answer in zip(row.turns[::2], row.turns[1::2], strict=True)
+    ]
+    assert sorted(asked) == sorted(
+        (image_of[source](n), f"q{place}", f"a{place}") for place, n in enumerate(images)
+    )
+    assert all(row.turns[0].text.endswith(SHORT_ANSWER) for row in rows)
+    assert [(row.file, row.index) for row in rows] == [(source, n) for n in range(len(rows))]
+
+
+def write_pair(root: Path, names: tuple[str, str], images: list[int]) -> None:
+    questions = [
+        {"question_id": place, "image_id": n, "question": f"q{place}"}
+        for place, n in enumerate(images)
+    ]
+    answers = [
+        {
+            "question_id": place,
+            "multiple_choice_answer": f"a{place}",
+            "answers": [{"answer": f"a{place}"}],
+        }
+        for place in range(len(images))
+    ]
+    put(root / names[0], {"questions": questions})
+    put(root / names[1], {"annotations": answers})
+
+
+def write_books(root: Path, images: list[int]) -> None:
+    books: dict[str, Any] = {}
+    for place, n in enumerate(images):
+        row = books.setdefault(f"b{n}", {"questions": [], "answers": [], "split": 1})
+        row["questions"].append(f"q{place}")
+        row["answers"].append(f"a{place}")
+    put(root / "ocr_vqa/dataset.json", books)
+
+
+write_questions = {
+    "vqav2": lambda root, images: write_pair(
+        root, (f"vqav2/{vqav2.QUESTIONS}", f"vqav2/{vqav2.ANNOTATIONS}"), images
+    ),
+    "okvqa": lambda root, images: write_pair(
+        root, (f"okvqa/{okvqa.QUESTIONS}", f"okvqa/{okvqa.ANNOTATIONS}"), images
+    ),
+    "ocrvqa": write_books,
+}
+image_of = {
+    "vqav2": "coco/train2017/{:012d}.jpg".format,
+    "okvqa": "coco/train2017/{:012d}.jpg".format,
+    "ocrvqa": "ocr_vqa/images/b{}.jpg".format,
+}
 
 
 @given(st.integers(2, 6), st.data())

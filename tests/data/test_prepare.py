@@ -184,6 +184,22 @@ def test_long_rows_are_cut(tmp_path, tokenizer):
     assert [int(count) for count in RowReader(tmp_path / "out").num_tokens] == [20, 17]
 
 
+def test_long_dialogues_are_cut_and_not_split(tmp_path, tokenizer):
+    """ShareGPT keeps one row per conversation, the first tokens of it (paper, Appendix A.2)."""
+    raw = tmp_path / "raw"
+    turns = ["What is this", "a cat"] * 40
+    rows = [llava_row("long", None, *turns), llava_row("short", None, *turns[:2])]
+    put(raw / "sharegpt/sharegpt_v3.json", rows)
+    mixture = {"sources": ["sharegpt"]}
+    prepared = run(raw, tokenizer, tmp_path / "cut", "finetune", mixture=mixture, max_tokens=100)
+    whole = run(raw, tokenizer, tmp_path / "all", "finetune", mixture=mixture, max_tokens=2048)
+    assert (prepared.num_rows, prepared.num_rejected, whole.num_rows) == (2, 0, 2)
+    cut, long = RowReader(tmp_path / "cut").row(0), RowReader(tmp_path / "all").row(0)
+    assert len(cut.input_ids) == 100 < len(long.input_ids)
+    assert list(cut.input_ids) == list(long.input_ids[:100])
+    assert list(cut.labels) == list(long.labels[:100])
+
+
 def test_without_embedded_images_only_paths_are_kept(raw, tokenizer, tmp_path):
     run(raw, tokenizer, tmp_path / "out", embed_images=False)
     images = ImageReader(tmp_path / "out")

@@ -77,10 +77,11 @@ def square_box(corners: Sequence[Any], width: int, height: int) -> Box:
         raise BadRecord(f"box {list(corners)!r} of a {width} x {height} picture")
     left, top, across, down = corners
     # Boxes may reach a little over the edge; what has no part in the picture describes nothing.
-    box = Box(max(left, 0), max(top, 0), min(left + across, width), min(top + down, height))
+    cut = Box(max(left, 0), max(top, 0), min(left + across, width), min(top + down, height))
+    box = to_square(cut, width, height)
     if box.right <= box.left or box.bottom <= box.top:
         raise BadRecord(f"box {list(corners)!r} holds nothing of a {width} x {height} picture")
-    return to_square(box, width, height)
+    return box
 
 
 def rejected(source: str, path: Path, index: int, identity: object, error: BadRecord) -> Rejected:

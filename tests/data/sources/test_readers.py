@@ -3,9 +3,11 @@
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from components.core.errors import DataError
-from components.data.boxes import Box
+from components.data.boxes import Box, from_square
 from components.data.records import BadRecord, Record, Rejected
 from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqav2
 from tests.data.samples import llava_row, put
@@ -196,3 +198,40 @@ def test_a_box_over_the_edge_is_cut():
 def test_what_is_no_whole_number_is_refused(value):
     with pytest.raises(BadRecord, match="expected a whole number"):
         fields.integer({"id": value}, "id")
+
+
+numbers = st.integers(-300, 300) | st.floats(-300, 300) | st.just(float("inf"))
+
+
+@given(st.tuples(numbers, numbers, numbers, numbers), st.integers(0, 200), st.integers(1, 200))
+def test_every_box_is_refused_or_lies_in_its_picture(corners, width, height):
+    try:
+        box = fields.square_box(corners, width, height)
+    except BadRecord:
+        return
+    assert 0 <= box.left < box.right <= 1
+    assert 0 <= box.top < box.bottom <= 1
+    pixels = from_square(box, width, height)
+    assert min(pixels) >= -1e-6
+    assert pixels.right <= width + 1e-6
+    assert pixels.bottom <= height + 1e-6
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "from": st.sampled_from(["human", "user", "gpt", "chatgpt", "system", 1]),
+                "value": st.sampled_from(["hello", "", "1. a\n1. b", None]),
+            }
+        ),
+        max_size=8,
+    )
+)
+def test_what_passes_the_sharegpt_filter_alternates(items):
+    try:
+        turns = sharegpt.clean({"conversations": items})
+    except BadRecord:
+        return
+    assert [turn.role for turn in turns] == ["human", "gpt"] * (len(turns) // 2)
+    assert [turn.text for turn in turns if turn.text != "hello"] == []
