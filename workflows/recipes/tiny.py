@@ -7,7 +7,7 @@ one of 7 B.
 
 from pathlib import Path
 
-from components.data.config import ImageSpec, MixtureConfig, PrepareConfig
+from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
 from components.data.pocket.config import PocketConfig
 from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
 from components.registry.gate import GateConfig
@@ -19,17 +19,6 @@ BASE = Path(__file__).parent / "tiny_base"
 IMAGE = ImageSpec(size_px=84, aspect="pad")
 # Longest mixture row is below this; a longer one would be cut, as at 2048 in the original.
 MAX_TOKENS = 512
-# The sources whose shares were weighed by trial.
-SOURCES = (
-    "llava_instruct",
-    "sharegpt",
-    "vqav2",
-    "gqa",
-    "aokvqa",
-    "textcaps",
-    "refcoco",
-    "grocery",
-)
 
 
 def tiny() -> PipelineConfig:
@@ -52,7 +41,7 @@ def tiny() -> PipelineConfig:
             max_tokens=MAX_TOKENS,
             # Each A-OKVQA row is repeated once per option; all of them would be a third of the
             # mixture.
-            mixture=MixtureConfig(sources=SOURCES, limits={"aokvqa": 1200}),
+            mixture=MixtureConfig(sources=MIXTURE_SOURCES, limits={"aokvqa": 1200}),
         ),
         pretrain=StageConfig(
             name="pretrain",
