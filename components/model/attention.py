@@ -1,11 +1,13 @@
 """Attention for rows without padding: matrix products see real tokens only, attention sees rows.
 
 In: a batch's rows laid end to end, [1, T, D], and where each row lies. Out: the same as attending
-row by row. Rows are padded for the attention itself, a few percent of the work, and nowhere else;
-under the causal mask padding on the right of a row is never attended to, so no key mask is needed.
+row by row. For the attention itself, a few percent of the work, rows of like length are padded
+together; under the causal mask padding on the right of a row is never attended to, so no key mask
+is needed.
 Models of transformers call it unchanged, by its registered name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,9 @@ PACKABLE = ("llama", "mistral", "qwen2", "qwen3", "phi3")
 """Kinds of language model whose attention is the plain scaled product, seen to give equal losses
 packed and padded."""
 
+_LIKE = 0.8
+"""Rows whose lengths differ by no more than this factor are padded together."""
+
 # Shapes: B rows, S positions of the longest row, T tokens of all rows, H heads, D head width
 
 
@@ -32,26 +37,33 @@ as it is, where it would build one of [T, T] itself."""
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Where the rows of a pack lie."""
+    """Where the rows of a pack lie: groups of rows of like length, one behind the other."""
 
-    num_rows: int
-    longest: int
-    places: Tensor
-    """Place of each token in the padded grid of rows, [T] below B * S."""
+    groups: tuple["RowGroup", ...]
     positions: Tensor
     """Position of each token within its row, [T]."""
 
 
-def packed_rows(mask_BS: Tensor) -> PackedRows:
-    """Read the rows from a mask that is 1 on tokens; padding is on the right.
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows that are padded to one length for the attention."""
 
-    Columns that no row reaches are left out.
+    num_tokens: int
+    num_rows: int
+    longest: int
+    places: Tensor | None
+    """Place of each token in the padded grid of rows, below `num_rows * longest`; None where the
+    rows fill it."""
+
+
+def packed_rows(lengths: Sequence[int], device: torch.device | str = "cpu") -> PackedRows:
+    """Read the rows from their lengths, in the order in which they are laid end to end.
+
+    Neighbours of like length share a group, so rows sorted by length make few groups.
     """
-    lengths_B = mask_BS.sum(dim=1)
-    longest = int(lengths_B.max())
-    inside_BS = torch.arange(longest, device=mask_BS.device) < lengths_B.unsqueeze(1)
-    place_T = inside_BS.flatten().nonzero().squeeze(1)
-    return PackedRows(len(mask_BS), longest, place_T, place_T % longest)
+    groups = tuple(_group(run, device) for run in _runs_of_like_length(lengths))
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    return PackedRows(groups, positions.to(device))
 
 
 def attend_packed(model: PreTrainedModel) -> bool:
@@ -94,24 +106,56 @@ def packed_attention(
             **others,
         )
     groups = query_1HTD.shape[1] // key_1HTD.shape[1]
-    query_BHSD = _pad(query_1HTD, packed_rows)
-    key_BHSD = _pad(repeat_kv(key_1HTD, groups), packed_rows)
-    value_BHSD = _pad(repeat_kv(value_1HTD, groups), packed_rows)
-    window = sliding_window if sliding_window and sliding_window < packed_rows.longest else None
-    if query_BHSD.device.type == "cpu" and query_BHSD.dtype == torch.bfloat16:
-        # Torch's fused kernel is slow in bf16 on a CPU, its backward pass most of all.
-        output_BHSD = _plain(query_BHSD, key_BHSD, value_BHSD, scaling, dropout, window)
-    else:
-        output_BHSD = functional.scaled_dot_product_attention(
-            query_BHSD,
-            key_BHSD,
-            value_BHSD,
-            attn_mask=_causal(packed_rows.longest, window, query_BHSD) if window else None,
-            dropout_p=dropout,
-            is_causal=window is None,
-            scale=scaling,
-        )
-    return _unpad(output_BHSD, packed_rows), None
+    states = [query_1HTD, repeat_kv(key_1HTD, groups), repeat_kv(value_1HTD, groups)]
+    sizes = [rows.num_tokens for rows in packed_rows.groups]
+    outputs = []
+    for rows, *parts in zip(
+        packed_rows.groups, *(state.split(sizes, dim=2) for state in states), strict=True
+    ):
+        query_BHSD, key_BHSD, value_BHSD = (_pad(part, rows) for part in parts)
+        window = sliding_window if sliding_window and sliding_window < rows.longest else None
+        if _in_bfloat16_on_cpu(query_BHSD):
+            # Torch's fused kernel is slow there, its backward pass most of all.
+            output_BHSD = _plain(query_BHSD, key_BHSD, value_BHSD, scaling, dropout, window)
+        else:
+            output_BHSD = functional.scaled_dot_product_attention(
+                query_BHSD,
+                key_BHSD,
+                value_BHSD,
+                attn_mask=_causal(rows.longest, window, query_BHSD) if window else None,
+                dropout_p=dropout,
+                is_causal=window is None,
+                scale=scaling,
+            )
+        outputs.append(_unpad(output_BHSD, rows))
+    return torch.cat(outputs).unsqueeze(0), None
+
+
+def _in_bfloat16_on_cpu(states: Tensor) -> bool:
+    """Whether products come out in bfloat16: rotary positions are fp32 under autocast."""
+    if states.device.type != "cpu":
+        return False
+    return states.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+
+
+def _runs_of_like_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Cut where a row would need, or bring, more than a fifth of padding."""
+    runs: list[list[int]] = []
+    for length in lengths:
+        if runs and _LIKE * max(*runs[-1], length) <= min(*runs[-1], length):
+            runs[-1].append(length)
+        else:
+            runs.append([length])
+    return runs
+
+
+def _group(lengths: Sequence[int], device: torch.device | str) -> RowGroup:
+    longest, num_tokens = max(lengths), sum(lengths)
+    places = None
+    if num_tokens < longest * len(lengths):
+        starts = [torch.arange(length) + row * longest for row, length in enumerate(lengths)]
+        places = torch.cat(starts).to(device)
+    return RowGroup(num_tokens, len(lengths), longest, places)
 
 
 def _plain(
@@ -125,9 +169,9 @@ def _plain(
     """Attention in torch's basic operations, softmax in fp32 as transformers' eager form has it."""
     scale = scaling if scaling is not None else query_BHSD.shape[-1] ** -0.5
     scores_BHSS = torch.matmul(query_BHSD * scale, key_BHSD.transpose(2, 3))
-    scores_BHSS = scores_BHSS + _causal(query_BHSD.shape[2], window, query_BHSD)
+    scores_BHSS = scores_BHSS + _causal(query_BHSD.shape[2], window, scores_BHSS)
     weights_BHSS = functional.softmax(scores_BHSS, dim=-1, dtype=torch.float32)
-    weights_BHSS = functional.dropout(weights_BHSS.to(query_BHSD.dtype), dropout)
+    weights_BHSS = functional.dropout(weights_BHSS.to(value_BHSD.dtype), dropout)
     return torch.matmul(weights_BHSS, value_BHSD)
 
 
@@ -140,22 +184,19 @@ def _causal(size: int, window: int | None, like: Tensor) -> Tensor:
     return torch.zeros_like(allowed_SS, dtype=like.dtype).masked_fill(~allowed_SS, lowest)
 
 
-def _pad(states_1HTD: Tensor, rows: PackedRows) -> Tensor:
+def _pad(states_1HTD: Tensor, rows: RowGroup) -> Tensor:
     """Lay tokens into their rows, [B, H, S, D]; zeros where a row has ended."""
     states_THD = states_1HTD[0].transpose(0, 1)
-    grid = rows.num_rows * rows.longest
-    if len(states_THD) < grid:
-        empty = states_THD.new_zeros((grid, *states_THD.shape[1:]))
+    if rows.places is not None:
+        empty = states_THD.new_zeros((rows.num_rows * rows.longest, *states_THD.shape[1:]))
         states_THD = empty.index_copy(0, rows.places, states_THD)
     return states_THD.unflatten(0, (rows.num_rows, rows.longest)).transpose(1, 2)
 
 
-def _unpad(states_BHSD: Tensor, rows: PackedRows) -> Tensor:
-    """Take the tokens out of their rows again, [1, T, H, D]."""
+def _unpad(states_BHSD: Tensor, rows: RowGroup) -> Tensor:
+    """Take the tokens out of their rows again, [T, H, D]."""
     states_NHD = states_BHSD.transpose(1, 2).flatten(0, 1)
-    if len(rows.places) < len(states_NHD):
-        states_NHD = states_NHD.index_select(0, rows.places)
-    return states_NHD.unsqueeze(0)
+    return states_NHD if rows.places is None else states_NHD.index_select(0, rows.places)
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -70,7 +70,7 @@ class LossModel(nn.Module):
         next_BS = functional.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
         token_BSD = self._embed(input_ids, pixels)
         if self.packs:
-            rows = packed_rows(attention_mask)
+            rows = packed_rows(attention_mask.sum(dim=1).tolist(), input_ids.device)
             at_T = attention_mask.flatten().nonzero().squeeze(1)
             hidden_1TD = self.llava.model.language_model(
                 inputs_embeds=token_BSD.flatten(0, 1).index_select(0, at_T).unsqueeze(0),
