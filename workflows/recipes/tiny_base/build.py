@@ -2,7 +2,7 @@
 
 In: the recipe `tiny_base`, with overrides. Out: a folder with `vision_tower/`, `language_model/`
 and `figures.json` (what was measured on scenes of the evaluation split). Needs no network and no
-GPU; about 40 minutes on two cores. Without OUTPUT it writes to `build/tiny_base`; the shipped
+GPU; about an hour on two cores. Without OUTPUT it writes to `build/tiny_base`; the shipped
 folders lie beside this file.
 """
 

@@ -24,7 +24,7 @@ from workflows.recipes.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, 
 IGNORE_INDEX = -100
 POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
-EARLY_UNTIL = 0.3
+EARLY_UNTIL = 0.12
 """Progress of the training up to which the corpus is the early one and nothing is spoiled."""
 FULL_FROM = 0.8
 """Progress from which the spoiling has its full strength."""

@@ -29,7 +29,8 @@ WORLD_WORDS = (
 WORLD_WORD_REPEATS = 3000
 
 # A mark is split off unless a digit follows, so that "0.33" stays together and "apple," does not.
-MARKS = r'\n|[.,?!:;](?!\d)| ?["\[\]{}()]+'
+# The headers of a turn, "USER:" and "ASSISTANT:", are one piece each.
+MARKS = r'\n|[.,?!;](?!\d)|(?<!USER)(?<!ASSISTANT):(?!\d)| ?["\[\]{}()]+'
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
