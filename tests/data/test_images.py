@@ -12,11 +12,12 @@ from PIL import Image
 from components.core.errors import DataError
 from components.data import images
 from components.data.config import ImageSpec
-from components.data.images import decode, load, normalise
+from components.data.images import decode, load, normalise, to_pixels
 from tests.data.samples import jpeg, put
 
 PAD = ImageSpec(size_px=84, aspect="pad")
 CROP = ImageSpec(size_px=84, aspect="crop")
+SMALL = 128 * 128  # pixels up to which Pillow resizes
 SIZES = [
     (100, 80),
     (80, 100),
@@ -60,9 +61,14 @@ def original_crop(image, size):
 def test_pad_equals_the_original(size):
     image = decode(jpeg(1, size))
     difference = np.abs(load(jpeg(1, size), PAD).astype(int) - original_pad(image, 84).astype(int))
-    # The two resize passes are the original's; only their order differs for tall pictures, where
-    # the rounding between them may move a value by one.
-    assert difference.max() <= (1 if size[1] > size[0] else 0)
+    if image.width * image.height <= SMALL:
+        # The two resize passes are the original's; only their order differs for tall pictures,
+        # where the rounding between them may move a value by one.
+        assert difference.max() <= (1 if size[1] > size[0] else 0)
+    else:
+        # torch holds the weights of a tap in 16 bits, Pillow in 22.
+        assert difference.mean() <= 0.25
+        assert difference.max() <= 2
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -71,9 +77,29 @@ def test_crop_equals_the_original(size):
     difference = np.abs(
         load(jpeg(2, size), CROP).astype(int) - original_crop(image, 84).astype(int)
     )
-    # Pillow keeps the box in 32-bit floats, so a tap at the rim of the kernel may round otherwise.
-    assert difference.mean() <= 0.1
+    # Pillow keeps the box in 32-bit floats, so a tap at the rim of the kernel may round otherwise;
+    # torch as above.
+    assert difference.mean() <= (0.1 if image.width * image.height <= SMALL else 0.25)
     assert difference.max() <= 2
+
+
+@pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
+@pytest.mark.parametrize("size", [(1280, 960), (960, 1280), (1024, 1024), (720, 1360)])
+def test_a_large_jpeg_is_decoded_smaller_with_little_difference(size, spec):
+    data = jpeg(5, size)
+    reduced = decode(data, spec)
+    extent = max if spec.aspect == "pad" else min
+    assert reduced.size < decode(data).size == size
+    assert extent(reduced.size) >= 2 * spec.size_px
+    difference = np.abs(load(data, spec).astype(int) - to_pixels(decode(data), spec).astype(int))
+    # Two ways to leave out the same detail: the DCT's coefficients, and the resize's filter.
+    assert difference.mean() <= 0.5
+
+
+@pytest.mark.parametrize("size", [(1281, 960), (700, 1390), (320, 240), (100, 2000)])
+def test_other_jpegs_are_decoded_whole(size):
+    # 1281 does not divide, nor the padding of 700 x 1390; of 100 x 2000 the crop wants the 100.
+    assert decode(jpeg(5, size), CROP).size == size
 
 
 def test_the_result_is_uint8_rgb():
@@ -120,6 +146,24 @@ FORMATS = {
     "alpha": (encoded(Image.new("RGBA", (10, 10), (*RED, 255))), RED),
     "transparent": (encoded(Image.new("RGBA", (10, 10), (0, 0, 0, 0))), (255, 255, 255)),
     "grey alpha": (encoded(Image.new("LA", (10, 10), (0, 0))), (255, 255, 255)),
+    "palette with a transparent colour": (
+        encoded(Image.new("P", (10, 10), 0), transparency=0),
+        (255, 255, 255),
+    ),
+    "animated webp": (
+        encoded(
+            red("RGB"),
+            "WEBP",
+            lossless=True,
+            save_all=True,
+            append_images=[Image.new("RGB", (10, 10))],
+        ),
+        RED,
+    ),
+    "two pictures of a phone": (
+        encoded(red("RGB"), "MPO", quality=100, save_all=True, append_images=[red("RGB")]),
+        RED,
+    ),
     "bmp": (encoded(red("RGB"), "BMP"), RED),
 }
 
@@ -139,6 +183,18 @@ def test_exif_orientation_is_followed():
     assert upright.size == (10, 20)
     assert np.asarray(upright)[2, 5].min() > 200
     assert np.asarray(upright)[17, 5].max() < 50
+
+
+def test_damaged_exif_is_no_reason_to_lose_a_picture():
+    exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff"
+    assert decode(encoded(red("RGB"), "JPEG", exif=exif)).size == (10, 10)
+
+
+def test_a_reduced_jpeg_is_turned_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(Image.new("RGB", (800, 400)), "JPEG", exif=exif)
+    assert decode(data, PAD).size == (100, 200)
 
 
 def bomb(side):
