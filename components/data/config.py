@@ -51,6 +51,8 @@ class ImageSpec(Config):
     """Channel means on [0, 1]; also the fill colour of `pad`."""
     std: tuple[float, float, float] = CLIP_STD
     """Channel standard deviations on [0, 1]."""
+    like_original: bool = False
+    """Read files as the original does: EXIF rotation ignored, alpha dropped, 16-bit clipped."""
 
     @property
     def fill(self) -> tuple[int, int, int]:

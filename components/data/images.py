@@ -5,7 +5,7 @@ batch of them into floats on the device. Training, evaluation and serving all ca
 see the same pixels.
 
 Reference: `expand2square` and CLIPImageProcessor as used by llava/train/train.py
-(haotian-liu/LLaVA c121f043). Sensible differences: EXIF
+(haotian-liu/LLaVA c121f043). Sensible differences, which `ImageSpec.like_original` takes back: EXIF
 orientation is followed, transparency lies on white (PIL's convert("RGB") drops alpha and shows
 whatever colour hides behind it, mostly black), 16-bit pictures keep their range.
 
@@ -82,6 +82,8 @@ def decode(source: Path | str | bytes, spec: ImageSpec | None = None) -> Image.I
         raise DataError(
             f"{name}: cannot be decoded ({error}); replace the file or drop the row"
         ) from None
+    if spec is not None and spec.like_original:
+        return image.convert("RGB")
     return to_rgb(_upright(image))
 
 

@@ -17,6 +17,7 @@ from tests.data.samples import jpeg, put
 
 PAD = ImageSpec(size_px=84, aspect="pad")
 CROP = ImageSpec(size_px=84, aspect="crop")
+LIKE_ORIGINAL = ImageSpec(size_px=84, like_original=True)
 SMALL = 128 * 128  # pixels up to which Pillow resizes
 SIZES = [
     (100, 80),
@@ -188,6 +189,20 @@ def test_exif_orientation_is_followed():
 def test_damaged_exif_is_no_reason_to_lose_a_picture():
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff"
     assert decode(encoded(red("RGB"), "JPEG", exif=exif)).size == (10, 10)
+
+
+def test_the_original_reading_is_pils_convert():
+    """`like_original`: alpha is dropped, 16 bits are clipped, the camera's turn is ignored."""
+    hidden = encoded(Image.new("RGBA", (10, 10), (*RED, 0)))
+    assert decode(hidden, PAD).getpixel((5, 5)) == (255, 255, 255)
+    assert decode(hidden, LIKE_ORIGINAL).getpixel((5, 5)) == RED
+    deep = encoded(grey16())
+    assert decode(deep, LIKE_ORIGINAL).getpixel((5, 5)) == (255, 255, 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(Image.new("RGB", (20, 10)), "JPEG", exif=exif)
+    assert decode(turned, LIKE_ORIGINAL).size == (20, 10)
+    assert decode(turned, PAD).size == (10, 20)
 
 
 def test_a_reduced_jpeg_is_turned_too():
