@@ -1,18 +1,22 @@
 """The images of a raw folder are found, checked and numbered, each once however many rows show it.
 
-In: paths as annotation files write them. Out: a number for each good image, a reason for each bad
-one, and the encoded bytes in the image shards. A path must stay inside the raw folder.
+In: paths as annotation files write them, or pictures that the annotation files hold themselves.
+Out: a number for each good image, a reason for each bad one, and the encoded bytes in the image
+shards. A path must stay inside the raw folder.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from components.core.errors import DataError
-from components.data.images import decode
+from components.data.images import MAX_IMAGE_BYTES, decode
 from components.data.shards import ShardWriter
 
-Map = Callable[[Callable[[str], "bytes | str"], Iterable[str]], Iterator["bytes | str"]]
+Picture = tuple[str, bytes | None]
+"""A path below the raw folder and None, or a name and the encoded picture."""
+Map = Callable[[Callable[[Picture], "bytes | str"], Iterable[Picture]], Iterator["bytes | str"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,13 @@ class CheckedImage:
 
 
 class ImageFiles:
-    """Remembers every image it has seen; `run` maps the check over new ones, in order."""
+    """Remembers every image it has seen; `run` maps the check over new ones, in order.
+
+    Without a writer the images are only checked.
+    """
 
     def __init__(
-        self, root: Path, writer: ShardWriter, embed: bool, follow_links: bool, run: Map
+        self, root: Path, writer: ShardWriter | None, embed: bool, follow_links: bool, run: Map
     ) -> None:
         self._root = root
         self._resolved_root = root.resolve()
@@ -38,27 +45,29 @@ class ImageFiles:
         self._seen: dict[str, CheckedImage] = {}
         self._count = 0
 
-    def check(self, paths: Iterable[str]) -> dict[str, CheckedImage]:
-        """Return what is known of the images, after checking those that are new."""
-        wanted = list(dict.fromkeys(paths))
-        new = [path for path in wanted if path not in self._seen]
-        for path, outcome in zip(new, self._run(self._read, new), strict=True):
+    def check(self, pictures: Mapping[str, bytes | None]) -> dict[str, CheckedImage]:
+        """Return what is known of the images (path, or name -> bytes), after checking new ones."""
+        new = [picture for picture in pictures.items() if picture[0] not in self._seen]
+        for (path, inside), outcome in zip(new, self._run(self._read, new), strict=True):
             if isinstance(outcome, str):
                 self._seen[path] = CheckedImage(-1, outcome)
                 continue
             self._seen[path] = CheckedImage(self._count)
             self._count += 1
-            self._writer.add(
-                {"path": path, "bytes": outcome if self._embed else None}, max(1, len(outcome))
-            )
-        return {path: self._seen[path] for path in wanted}
+            if self._writer is not None:
+                # A picture without a file of its own must be kept, or it would be lost.
+                kept = outcome if self._embed or inside is not None else None
+                self._writer.add({"path": path, "bytes": kept}, max(1, len(outcome)))
+        return {path: self._seen[path] for path in pictures}
 
-    def _read(self, path: str) -> bytes | str:
+    def _read(self, picture: Picture) -> bytes | str:
         """Return the encoded image, or the reason why it is not usable."""
+        path, data = picture
         try:
-            data = locate(
-                self._root, path, self._resolved_root if not self._follow_links else None
-            ).read_bytes()
+            if data is None:
+                data = read_image(
+                    self._root, path, None if self._follow_links else self._resolved_root
+                )
             decode(data)
         except FileNotFoundError:
             return f"image {path} does not exist"
@@ -67,6 +76,23 @@ class ImageFiles:
         except OSError as error:
             return f"image {path}: cannot be read ({error.strerror or error})"
         return data
+
+
+def read_image(root: Path, path: str, resolved_root: Path | None) -> bytes:
+    """Return the encoded image at a path below the root, one byte over the limit at most.
+
+    Raises DataError for a path that leaves the root (see `locate`), OSError when it is not there.
+    """
+    full = locate(root, path, resolved_root)
+    if full.exists() and not full.is_file():
+        raise DataError("is no file")
+    with full.open("rb") as file:
+        return file.read(MAX_IMAGE_BYTES + 1)
+
+
+def embedded_name(file: str, data: bytes) -> str:
+    """Return the name of a picture that lies inside an annotation file: equal for equal bytes."""
+    return f"{file}#{hashlib.blake2b(data, digest_size=12).hexdigest()}"
 
 
 def locate(root: Path, path: str, resolved_root: Path | None) -> Path:

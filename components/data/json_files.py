@@ -1,12 +1,14 @@
 """Annotation files are read with errors a person can act on, files of any size row by row.
 
-In: a path. Out: rows of a JSON array with their index, entries of a JSON object. A damaged
-file is a DataError with its position. Bytes that are not UTF-8 become lone surrogates, which
-`records.check_unicode` finds in the row that holds them, so that the other rows live.
+In: a path. Out: rows of a JSON array or of JSON lines with their index, entries of a JSON object. A
+damaged file is a DataError with its position; a damaged line is only that line's fault. Bytes that
+are not UTF-8 become lone surrogates, which `records.check_unicode` finds in the row that holds
+them, so that the other rows live.
 """
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,6 +16,15 @@ from components.core.errors import DataError
 
 _CHUNK_CHARACTERS = 1 << 20
 _BLANK = " \t\r\n"
+MAX_LINE_CHARACTERS = 32 << 20
+"""Longest JSON line that is parsed; a longer one is passed over, never held."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """Stands for a line that is no JSON value."""
+
+    reason: str
 
 
 def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
@@ -69,6 +80,24 @@ def read_json_entries(path: Path) -> Iterator[tuple[str, Any]]:
             )
         for key in window.each_key():
             yield key, window.value()
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any | BadLine]]:
+    """Yield (line number from 0, value) of a file with a JSON value per line; blank lines pass.
+
+    Memory stays at about the longest line, at most MAX_LINE_CHARACTERS. Raises DataError when the
+    file is missing or cannot be read.
+    """
+    with _open(path) as file:
+        index = 0
+        while line := file.readline(MAX_LINE_CHARACTERS):
+            if len(line) == MAX_LINE_CHARACTERS and not line.endswith("\n"):
+                while (rest := file.readline(_CHUNK_CHARACTERS)) and not rest.endswith("\n"):
+                    pass
+                yield index, BadLine(f"longer than {MAX_LINE_CHARACTERS:,} characters")
+            elif not line.isspace():
+                yield index, _line_value(line)
+            index += 1
 
 
 class _Window:
@@ -175,9 +204,19 @@ class _Window:
         return True
 
 
+def _line_value(line: str) -> Any | BadLine:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return BadLine(f"not valid JSON at character {error.pos:,} ({error.msg})")
+    except RecursionError:
+        return BadLine("values nested too deeply")
+
+
 def _open(path: Path) -> TextIO:
     try:
-        return path.open(encoding="utf-8", errors="surrogateescape")
+        # Some editors put a byte order mark in front, which is no part of the JSON.
+        return path.open(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such annotation file; fetch it, or leave its source out of `sources`"

@@ -153,7 +153,9 @@ def _prepare_chunk(
             yield _reject(row, reason)
         else:
             records.append(row)
-    checked = files.check(record.image for record in records if record.image is not None)
+    checked = files.check(
+        {record.image: record.image_bytes for record in records if record.image is not None}
+    )
     pairs: list[tuple[Record, int]] = []
     for record in records:
         image: CheckedImage | None = None if record.image is None else checked[record.image]

@@ -6,7 +6,7 @@ Does not look at image files and knows no template.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from components.core.errors import DataError
@@ -30,7 +30,8 @@ class Record:
     """One conversation about at most one image.
 
     Turns alternate human, gpt and end with gpt; the image, if any, belongs to the first human turn.
-    `image` is a path relative to the raw folder. `file` and `index` say where the row came from; of
+    `image` is a path relative to the raw folder, or the name of the picture in `image_bytes`, where
+    the annotation file itself holds it encoded. `file` and `index` say where the row came from; of
     a row that was merged out of several, they are the source and the number of the image in it.
     """
 
@@ -40,6 +41,7 @@ class Record:
     source: str
     file: str = ""
     index: int = 0
+    image_bytes: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def parse_record(
             raise BadRecord(f"expected an object, found {type(raw).__name__}")
         image = _image_path(raw.get("image"), image_folder)
         turns = parse_turns(raw.get("conversations"))
-        turns = _take_placeholder(turns, has_image=image is not None)
+        turns = take_placeholder(turns, has_image=image is not None)
         check_turns(turns, has_image=image is not None)
     except BadRecord as error:
         raise BadRecord(error.reason, where) from None
@@ -126,6 +128,24 @@ def check_turns(turns: Sequence[Turn], has_image: bool) -> None:
         raise BadRecord("the last question has no answer")
 
 
+def take_placeholder(turns: tuple[Turn, ...], has_image: bool) -> tuple[Turn, ...]:
+    """Return the turns without the placeholder of the first question; in answers it is content.
+
+    Raises BadRecord when placeholders and images do not match.
+    """
+    counts = [turn.text.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role == "human"]
+    if sum(counts) != int(has_image):
+        raise BadRecord(
+            f"{sum(counts)} {IMAGE_PLACEHOLDER} placeholders but {int(has_image)} images"
+        )
+    if not has_image:
+        return turns
+    if counts[0] != 1:
+        raise BadRecord(f"{IMAGE_PLACEHOLDER} stands in a later question; expected in the first")
+    first, *rest = turns
+    return (Turn("human", first.text.replace(IMAGE_PLACEHOLDER, "").strip()), *rest)
+
+
 def check_unicode(text: str, name: str) -> None:
     """Raise BadRecord where text holds bytes that were not valid UTF-8 when read."""
     try:
@@ -144,18 +164,3 @@ def _image_path(value: object, folder: str) -> str | None:
     check_unicode(value, "image")
     # An absolute path must stay absolute here, so that the check against the raw folder refuses it.
     return value if not folder or value.startswith("/") else f"{folder}/{value}"
-
-
-def _take_placeholder(turns: tuple[Turn, ...], has_image: bool) -> tuple[Turn, ...]:
-    """Remove the placeholder from the first question; in answers its text is content."""
-    counts = [turn.text.count(IMAGE_PLACEHOLDER) for turn in turns if turn.role == "human"]
-    if sum(counts) != int(has_image):
-        raise BadRecord(
-            f"{sum(counts)} {IMAGE_PLACEHOLDER} placeholders but {int(has_image)} images"
-        )
-    if not has_image:
-        return turns
-    if counts[0] != 1:
-        raise BadRecord(f"{IMAGE_PLACEHOLDER} stands in a later question; expected in the first")
-    first, *rest = turns
-    return (Turn("human", first.text.replace(IMAGE_PLACEHOLDER, "").strip()), *rest)
