@@ -4,6 +4,7 @@ In: each kept or rejected row. Out: totals and the document of summary.json. Hol
 paths of the machine, so that equal input gives equal bytes.
 """
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -70,7 +71,7 @@ class Summary:
     def reject(self, rejected: Rejected) -> None:
         """Count a row that is left out."""
         self._rejected[rejected.source] += 1
-        self._reasons.setdefault(rejected.source, Counter())[_kind(rejected.reason)] += 1
+        self._reasons.setdefault(rejected.source, Counter())[kind_of(rejected.reason)] += 1
         if len(self.first_rejects) < _FIRST_REJECTS:
             self.first_rejects.append(rejected)
 
@@ -109,9 +110,8 @@ class Summary:
         }
 
 
-def _kind(reason: str) -> str:
-    """Shorten a reason to what rows have in common; numbers would make each its own kind."""
-    text = "".join("#" if character.isdigit() else character for character in reason)
-    while "##" in text:
-        text = text.replace("##", "#")
-    return text[:_REASON_CHARACTERS]
+def kind_of(reason: str) -> str:
+    """Return what a reason has in common with others: no path, no number, no quoted text."""
+    text = re.sub(r"^image .+(?= does not exist$)|^image .+?(?=: )", "image", reason)
+    text = re.sub(r"'[^']*'", "'...'", text)
+    return re.sub(r"\d[\d,]*", "#", text)[:_REASON_CHARACTERS]

@@ -1,0 +1,112 @@
+"""Every row of the user's own data is validated, as preparing would, without writing anything.
+
+In: `OwnData`. Out: each bad row with its reason as it is found, and counts that add up: rows = good
++ rejected. Rows are parsed, compared with those before, and their pictures decoded in full, each
+once. Counts no tokens.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from components.core.errors import DataError
+from components.data.image_files import ImageFiles
+from components.data.records import Record, Rejected
+from components.data.sources.own import OwnData
+from components.data.summary import Summary, kind_of
+
+_ROWS_PER_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What `check` found."""
+
+    num_rows: int
+    num_good: int
+    num_images: int
+    """Distinct pictures of the good rows."""
+    reasons: dict[str, int]
+    """Rejected rows by kind of reason, the most frequent first."""
+
+    @property
+    def num_rejected(self) -> int:
+        return self.num_rows - self.num_good
+
+
+def check(
+    data: OwnData,
+    on_reject: Callable[[Rejected], None],
+    follow_links: bool = False,
+    num_threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> CheckResult:
+    """Return the counts after handing each bad row to `on_reject`, in order of the file's chunks.
+
+    A file that is damaged half-way counts as one bad row at the place of the damage; rows behind it
+    cannot be read. Raises DataError when not even a first row can, or there is none.
+    """
+    summary, reasons = Summary(), Counter[str]()
+    images: set[str] = set()
+    num_rows = num_good = 0
+    with ThreadPoolExecutor(num_threads) as pool:
+        files = ImageFiles(data.image_root, None, False, follow_links, pool.map)
+        rows = _until_damage(data)
+        while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
+            for outcome in _sifted(chunk, files, summary):
+                num_rows += 1
+                if isinstance(outcome, Rejected):
+                    reasons[kind_of(outcome.reason)] += 1
+                    on_reject(outcome)
+                else:
+                    num_good += 1
+                    images |= {outcome.image} if outcome.image is not None else set()
+            if progress is not None:
+                progress(len(chunk))
+    if num_rows == 0:
+        raise DataError(f"{data.files[0]}: holds no row")
+    return CheckResult(num_rows, num_good, len(images), dict(reasons.most_common()))
+
+
+def _until_damage(data: OwnData) -> Iterator[Record | Rejected]:
+    """Yield the rows of each file, and where one breaks off a rejected row with the reason."""
+    for file in data.files:
+        index = -1
+        try:
+            for row in OwnData(data.form, (file,), data.image_root).rows():
+                index = row.index
+                yield row
+        except DataError as error:
+            if index < 0 and len(data.files) == 1:
+                raise
+            yield Rejected(file.name, file.name, index + 1, "-", str(error))
+
+
+def _sifted(
+    chunk: list[Record | Rejected], files: ImageFiles, summary: Summary
+) -> Iterator[Record | Rejected]:
+    """Yield each row, rejected where it is a duplicate or its picture cannot be used."""
+    sifted = [_unless_duplicate(row, summary) for row in chunk]
+    checked = files.check(
+        {
+            row.image: row.image_bytes
+            for row in sifted
+            if isinstance(row, Record) and row.image is not None
+        }
+    )
+    for row in sifted:
+        problem = None
+        if isinstance(row, Record) and row.image is not None:
+            problem = checked[row.image].problem
+        yield row if problem is None or isinstance(row, Rejected) else _reject(row, problem)
+
+
+def _unless_duplicate(row: Record | Rejected, summary: Summary) -> Record | Rejected:
+    reason = summary.duplicate_of(row) if isinstance(row, Record) else None
+    return row if reason is None or isinstance(row, Rejected) else _reject(row, reason)
+
+
+def _reject(record: Record, reason: str) -> Rejected:
+    return Rejected(record.source, record.file, record.index, record.id, reason)
