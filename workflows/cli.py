@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from components.core.errors import LavaflowError
 from components.core.logs import setup_logging
+from workflows.data_commands import data_app
 from workflows.home import open_home
 from workflows.options import (
     AddressOption,
@@ -47,6 +48,9 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(data_app, name="data")
 
 
 @app.callback()
@@ -352,10 +356,10 @@ def stop(home: HomeOption = None) -> None:
 def main() -> None:
     """Run the command line and exit with a code that scripts can trust."""
     verbose = "-v" in sys.argv[1:3] or "--verbose" in sys.argv[1:3]
+    code = 0
     try:
-        app(standalone_mode=False)
-    except typer.Exit as exit_:
-        sys.exit(exit_.exit_code)
+        # Out of standalone mode an exit code comes back as the result; commands return nothing.
+        code = app(standalone_mode=False) or 0
     except typer.Abort:
         sys.exit(130)
     except KeyboardInterrupt:
@@ -370,7 +374,7 @@ def main() -> None:
             show()
             sys.exit(getattr(error, "exit_code", 2))
         _fail_by_own_fault(error, verbose)
-    sys.exit(0)
+    sys.exit(code)
 
 
 def _this_command() -> str:
