@@ -55,6 +55,7 @@ def test_a_mistake_gets_a_message_and_an_exit_code(
         "pin",
         "adopt",
         "stop",
+        "data",
     ],
 )
 def test_every_command_has_help(command: str, tmp_path: Path) -> None:
