@@ -38,7 +38,9 @@ h2 { font-size: 15px; margin: 0 0 12px; }
 .panel { padding: 16px 18px; min-width: 0; }
 .panel p { margin: 8px 0 0; color: var(--soft); font-size: 13px; }
 .panel.bad h2 { color: var(--bad); }
-.panel.bad .bar { background: var(--bad); }
+.panel.bad .bars { grid-template-columns: 1fr max-content; }
+.panel.bad .bar { display: none; }
+.panel.bad .name { max-width: none; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg rect { fill: var(--bar); }
@@ -61,6 +63,7 @@ svg line { stroke: var(--line); }
 .about b { color: var(--ink); }
 .text { margin: 8px 14px 14px; max-height: 300px; overflow: auto; white-space: pre-wrap;
   overflow-wrap: anywhere; font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, monospace; }
+.none ~ .text { max-height: 620px; }
 .text, .about span, .about b { unicode-bidi: isolate; }
 mark { background: var(--answer); color: inherit; border-bottom: 1px solid var(--answer-edge); }
 .image { border: 1px solid var(--line); border-radius: 4px; padding: 0 4px; color: var(--soft); }
