@@ -13,7 +13,7 @@ from components.core.errors import ConfigError
 from components.data.pocket.config import RawData
 from workflows.config import PipelineConfig
 
-ANNOTATIONS = (".json", ".jsonl", ".tsv", ".p", ".txt", ".csv")
+ANNOTATIONS = (".json", ".jsonl", ".ndjson", ".tsv", ".p", ".txt", ".csv", ".parquet")
 
 
 def read_raw(recipe: PipelineConfig, cache_path: Path) -> RawData | None:

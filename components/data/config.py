@@ -5,7 +5,7 @@ torch nor pyarrow, so that parsing a recipe stays fast. Reference: LLaVA-1.5 (ar
 Appendix A.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -66,6 +66,11 @@ class MixtureConfig(Config):
 
     sources: tuple[str, ...] = MIXTURE_SOURCES
     """Sources in the order in which their rows are numbered; training shuffles them anyway."""
+    own: tuple[str, ...] = ()
+    """Files or folders of one's own, as paths below the raw folder, taken after the sources.
+
+    The accepted forms are those of `lavaflow data check`.
+    """
     limits: dict[str, int] = Field(default_factory=lambda: dict.fromkeys(KNOWN_SOURCES, 0))
     """Most rows taken of a source, drawn evenly by seed; 0 takes all."""
     pilot: float = Field(default=1.0, gt=0, le=1)
@@ -82,7 +87,7 @@ class MixtureConfig(Config):
     @classmethod
     def _known_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [name for name in sources if name not in KNOWN_SOURCES]
-        if unknown or not sources or len(set(sources)) != len(sources):
+        if unknown or len(set(sources)) != len(sources):
             raise ValueError(f"expected distinct names out of {', '.join(KNOWN_SOURCES)}")
         return sources
 
@@ -95,6 +100,12 @@ class MixtureConfig(Config):
                 f"{wrong[0]!r}: expected a row count >= 0 for one of {', '.join(KNOWN_SOURCES)}"
             )
         return {**dict.fromkeys(KNOWN_SOURCES, 0), **limits}
+
+    @model_validator(mode="after")
+    def _something_to_read(self) -> Self:
+        if not self.sources and not self.own:
+            raise ValueError(f"no source; expected some of {', '.join(KNOWN_SOURCES)}, or own data")
+        return self
 
 
 class PrepareConfig(Config):

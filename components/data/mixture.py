@@ -26,6 +26,7 @@ from components.data.sources import (
     llava_pretrain,
     ocrvqa,
     okvqa,
+    own,
     refcoco,
     sharegpt,
     textcaps,
@@ -164,6 +165,8 @@ def _limited(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | 
         rows = read_source(root, source, config, seed)
         limit = config.limits.get(source, 0)
         yield from take(rows, limit, seed) if limit else rows
+    for path in config.own:
+        yield from own.read_below(root, path)
 
 
 def _by_image(

@@ -7,10 +7,11 @@ told from the path and, for JSON, from the first character; a row may be of the 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from components.core.errors import ConfigError, DataError
+from components.data.image_files import locate
 from components.data.json_files import BadLine, read_json_array, read_json_lines
 from components.data.records import BadRecord, Record, Rejected, parse_record, record_id
 from components.data.sources.image_table import (
@@ -63,6 +64,21 @@ def open_own(path: Path | str, image_root: Path | str | None = None) -> OwnData:
     if not root.is_dir():
         raise ConfigError(f"image root {root}: no such folder")
     return OwnData(form, files, root)
+
+
+def read_below(root: Path, path: str) -> Iterator[Record | Rejected]:
+    """Yield the rows of the data at a path below the raw folder, image paths relative to that.
+
+    Raises DataError as `open_own` does, and for a path that leaves the raw folder.
+    """
+    data = open_own(locate(root, path, root.resolve()))
+    folder = PurePosixPath(data.image_root.relative_to(root).as_posix())
+    for row in data.rows():
+        if isinstance(row, Rejected) or row.image is None or row.image_bytes is not None:
+            yield row
+        else:
+            # An absolute path and `..` stay what they are, to be refused as leaving the raw folder.
+            yield replace(row, image=str(folder / row.image))
 
 
 def parse_own_row(raw: object, source: str, file: str, index: int) -> Record:

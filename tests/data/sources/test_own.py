@@ -6,12 +6,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.core.config import parse
 from components.core.errors import ConfigError, DataError
 from components.data import json_files
+from components.data.config import PrepareConfig
+from components.data.prepare import prepare
 from components.data.records import Record, Rejected
+from components.data.shards import ImageReader, RowReader
 from components.data.sources import image_table
 from components.data.sources.own import open_own
-from tests.data.samples import jpeg, llava_row, put
+from tests.data.samples import IMAGE_TOKEN_ID, jpeg, llava_row, put
 from tests.data.sources.test_messages import chat
 
 PICTURES = {name: jpeg(seed) for seed, name in enumerate(("a.jpg", "b.jpg"))}
@@ -261,3 +265,42 @@ def test_parquet_without_the_columns_says_which_it_wants(tmp_path):
         DataError, match="columns pixels, label; expected conversations or messages"
     ):
         list(open_own(path).rows())
+
+
+def prepared_own(root, tokenizer, path, **mixture):
+    config = PrepareConfig(
+        stage="finetune", image={"size_px": 28}, mixture={"sources": (), "own": (path,), **mixture}
+    )
+    prepared = prepare(config, root, tokenizer, IMAGE_TOKEN_ID, 4, root.parent / "out")
+    return prepared, ImageReader(root.parent / "out"), RowReader(root.parent / "out")
+
+
+@pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
+def test_every_form_can_be_trained_on(tmp_path, tokenizer, write):
+    root = tmp_path / "raw"
+    for name, data in PICTURES.items():
+        put(root / "mine" / name, data)
+    path = write(root / "mine").relative_to(root).as_posix()
+    prepared, kept, rows = prepared_own(root, tokenizer, path)
+    assert (prepared.num_rows, prepared.num_rejected, prepared.num_images) == (2, 0, 2)
+    pictures = [kept.encoded(rows.row(index).image_index) for index in range(2)]
+    assert pictures == list(PICTURES.values())
+
+
+def test_own_data_stays_below_the_raw_folder(tmp_path, tokenizer):
+    put(tmp_path / "raw/a.txt", "x")
+    put(tmp_path / "own.json", LLAVA)
+    with pytest.raises(DataError, match="leaves the raw folder"):
+        prepared_own(tmp_path / "raw", tokenizer, "../own.json")
+    rows = [
+        llava_row("1", "../secret.jpg", "<image>", "a"),
+        llava_row("2", "/x.jpg", "<image>", "a"),
+    ]
+    put(tmp_path / "raw/mine/own.json", [*rows, llava_row("3", None, "q", "a")])
+    prepared, _, _ = prepared_own(tmp_path / "raw", tokenizer, "mine/own.json")
+    assert (prepared.num_rows, prepared.num_rejected) == (1, 2)
+
+
+def test_a_mixture_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="no source"):
+        parse(PrepareConfig, {"stage": "finetune", "mixture": {"sources": []}})
