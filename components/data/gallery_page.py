@@ -18,6 +18,7 @@ from components.data.gallery import Gallery, Piece, Shown
 
 _NUM_BINS = 32
 _CHART_WIDTH, _CHART_HEIGHT, _CHART_FOOT = 420, 170, 20
+_WIDEST_BAR = 40
 _MOST_BARS = 12
 
 _STYLE = """
@@ -118,14 +119,13 @@ def _facts(gallery: Gallery) -> str:
 
 
 def _histogram(lengths: Mapping[int, int], max_tokens: int) -> str:
-    """Return bars of equal width in positions; the last edge is the longest row's."""
-    width = _nice_step(max(lengths) / _NUM_BINS)
-    bins = [0] * (max(lengths) // width + 1)
+    """Return bars of equal width in positions, from the shortest row's to the longest row's."""
+    width = _nice_step((max(lengths) - min(lengths) + 1) / _NUM_BINS)
+    first = min(lengths) // width
+    bins = [0] * (max(lengths) // width - first + 1)
     for length, rows in lengths.items():
-        bins[length // width] += rows
-    first = min(place for place, rows in enumerate(bins) if rows)
-    bins = bins[first:]
-    tallest, across = max(bins), _CHART_WIDTH / len(bins)
+        bins[length // width - first] += rows
+    tallest, across = max(bins), min(_CHART_WIDTH / len(bins), _WIDEST_BAR)
     floor = _CHART_HEIGHT - _CHART_FOOT
     parts = [f'<line x1="0" x2="{_CHART_WIDTH}" y1="{floor}" y2="{floor}"/>']
     every = -(-len(bins) // 7)
