@@ -115,7 +115,8 @@ def normalise(pixels: "Tensor", spec: ImageSpec) -> "Tensor":
 
     mean = torch.tensor(spec.mean, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(spec.std, device=pixels.device).view(3, 1, 1)
-    return (pixels.to(torch.float32) / 255.0 - mean) / std
+    # The quotient is a new tensor, so the rest may happen in its place.
+    return pixels.to(torch.float32).div(255.0).sub_(mean).div_(std)
 
 
 def _read(path: Path) -> bytes:
