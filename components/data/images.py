@@ -175,13 +175,15 @@ def _pad_fast(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
     width, height = image.size
     side = max(width, height)
     top, left = (side - height) // 2, (side - width) // 2
+    pixels = _channels_last(image)
+    channels = pixels.shape[-1]
     # Rows are filled from a row: numpy copies that at once, but a colour pixel by pixel.
-    margin = np.full((side, 3), spec.fill, dtype=np.uint8)
-    canvas = np.empty((side, side, 3), dtype=np.uint8)
+    margin = np.full((side, channels), (*spec.fill, 0)[:channels], dtype=np.uint8)
+    canvas = np.empty((side, side, channels), dtype=np.uint8)
     canvas[:top] = canvas[top + height :] = margin
     canvas[:, :left] = margin[:left]
     canvas[:, left + width :] = margin[left + width :]
-    canvas[top : top + height, left : left + width] = np.asarray(image)
+    canvas[top : top + height, left : left + width] = pixels
     return _resize(canvas, spec.size_px, spec.size_px)
 
 
@@ -191,21 +193,31 @@ def _crop_fast(image: Image.Image, size: int) -> NDArray[np.uint8]:
     long_resized = int(size * long / short)
     start = (long_resized - size) // 2
     if image.width > image.height:
-        resized = _resize(np.array(image), size, long_resized)
+        resized = _resize(_channels_last(image).copy(), size, long_resized)
         return np.ascontiguousarray(resized[:, :, start : start + size])
-    resized = _resize(np.array(image), long_resized, size)
+    resized = _resize(_channels_last(image).copy(), long_resized, size)
     return np.ascontiguousarray(resized[:, start : start + size])
 
 
+def _channels_last(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an RGB picture as [H, W, 4], Pillow's memory and its idle channel, or [H, W, 3]."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(image).flatten().to_numpy().reshape(image.height, image.width, 4)
+    except ValueError:  # a large picture lies in several blocks of memory, and must be copied
+        return np.asarray(image)
+
+
 def _resize(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize [H, W, 3] to [3, height, width]; the filter is Pillow's bicubic."""
+    """Resize [H, W, 3 or 4] to [3, height, width]; the filter is Pillow's bicubic."""
     import torch
 
     channels_last = torch.from_numpy(picture).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(
         channels_last, (height, width), mode="bicubic", antialias=True
     )
-    return resized[0].contiguous().numpy()
+    return resized[0, :3].contiguous().numpy()
 
 
 def _pad(image: Image.Image, spec: ImageSpec) -> Image.Image:

@@ -5,6 +5,7 @@ import zlib
 from io import BytesIO
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -101,6 +102,21 @@ def test_a_large_jpeg_is_decoded_smaller_with_little_difference(size, spec):
 def test_other_jpegs_are_decoded_whole(size):
     # 1281 does not divide, nor the padding of 700 x 1390; of 100 x 2000 the crop wants the 100.
     assert decode(jpeg(5, size), CROP).size == size
+
+
+@pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
+def test_a_picture_of_many_blocks_gives_the_same_pixels(spec):
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    whole = Image.fromarray(picture)
+    core = Image.core.get_block_size()
+    Image.core.set_block_size(1 << 16)
+    try:
+        parts = Image.fromarray(picture)
+        with pytest.raises(ValueError):  # else nothing would be tried here
+            pa.array(parts)
+        assert np.array_equal(to_pixels(parts, spec), to_pixels(whole, spec))
+    finally:
+        Image.core.set_block_size(core)
 
 
 def test_the_result_is_uint8_rgb():
