@@ -223,8 +223,11 @@ def register_version(
     config: RegisterConfig, inputs: dict[str, Any], context: StepContext
 ) -> RegisteredVersion:
     """Step function of `register`."""
+    from components.evaluation.pool import release
     from workflows.registration import register_model
 
+    # All scores are there: what the evaluators hold is wanted by the service.
+    release(inputs["model"].digest)
     return register_model(config, inputs["model"], inputs["scores"], context)
 
 
