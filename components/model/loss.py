@@ -72,14 +72,15 @@ class LossModel(nn.Module):
         if self.packs:
             rows = packed_rows(attention_mask.sum(dim=1).tolist(), input_ids.device)
             at_T = attention_mask.flatten().nonzero().squeeze(1)
+            token_TD = token_BSD.flatten(0, 1).index_select(0, at_T)
             hidden_1TD = self.llava.model.language_model(
-                inputs_embeds=token_BSD.flatten(0, 1).index_select(0, at_T).unsqueeze(0),
+                inputs_embeds=functional.pad(token_TD, (0, 0, 0, rows.num_filler)).unsqueeze(0),
                 attention_mask=NO_MASK,
                 position_ids=rows.positions.unsqueeze(0),
                 use_cache=False,
                 packed_rows=rows,
             ).last_hidden_state
-            hidden_TD, next_T = hidden_1TD[0], next_BS.flatten()[at_T]
+            hidden_TD, next_T = hidden_1TD[0, : len(at_T)], next_BS.flatten()[at_T]
         else:
             hidden_BSD = self.llava.model.language_model(
                 inputs_embeds=token_BSD, attention_mask=attention_mask, use_cache=False

@@ -38,13 +38,15 @@ def rows_and_mask() -> tuple[list[torch.Tensor], torch.Tensor]:
 
 def packed(model: PreTrainedModel, rows: list[torch.Tensor]) -> torch.Tensor:
     place = packed_rows([len(row) for row in rows])
-    return model(
-        input_ids=torch.cat(rows).unsqueeze(0),
+    filler = torch.zeros(place.num_filler, dtype=torch.long)
+    hidden: torch.Tensor = model(
+        input_ids=torch.cat([*rows, filler]).unsqueeze(0),
         attention_mask=NO_MASK,
         position_ids=place.positions.unsqueeze(0),
         use_cache=False,
         packed_rows=place,
     ).last_hidden_state[0]
+    return hidden[: len(hidden) - place.num_filler]
 
 
 @pytest.mark.parametrize(
