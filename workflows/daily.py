@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -99,19 +100,23 @@ def list_models(home: Home, model: str | None, console: Console) -> None:
     for name in found:
         versions = registry.versions(name)
         benchmarks = list(dict.fromkeys(row.benchmark for v in versions for row in v.scores))
-        table = Table(title=name, title_justify="left")
-        for column in ("version", "aliases", *benchmarks, "recipe", "checkpoint"):
-            table.add_column(column, overflow="fold")
+        table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for column in ("version", "aliases", *benchmarks):
+            table.add_column(column, overflow="fold", no_wrap=column == "aliases")
         for version in versions:
             percents = {row.benchmark: f"{row.percent:.1f}" for row in version.scores}
             table.add_row(
                 str(version.version),
                 ", ".join(version.aliases),
                 *(percents.get(each, "-") for each in benchmarks),
-                version.tags.get(names.RECIPE, ""),
-                version.uri,
             )
         console.print(table)
+        for version in versions:
+            recipe = version.tags.get(names.RECIPE, "unknown recipe")
+            # A line of its own: an address cut into a column's width cannot be copied.
+            console.print(
+                f"  {version.version}  {recipe}  {version.uri}", highlight=False, soft_wrap=True
+            )
 
 
 def stop_local(home: Home, console: Console) -> None:

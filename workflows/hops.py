@@ -191,6 +191,7 @@ def train_stage(
         storage_path=context.resume_path(),
         on_metrics=context.log_metrics,
         on_progress=context.log_progress,
+        on_wait=context.log_note,
     )
 
 

@@ -105,7 +105,15 @@ def run_recipe(
             connect()
             endpoint = _ensure_service(artifacts[parts.service.step], recipe)
         show.print_report(
-            console, recipe, parts, artifacts, observer.rows, home, endpoint, run_id=tracker.run_id
+            console,
+            recipe,
+            parts,
+            artifacts,
+            observer.rows,
+            home,
+            endpoint,
+            run_id=tracker.run_id,
+            on_cluster=address is not None,
         )
 
 

@@ -81,6 +81,7 @@ def print_report(
     home: Home,
     service_url: str | None,
     run_id: str,
+    on_cluster: bool = False,
 ) -> None:
     """Close a run: scores, times, version, answers, and what to try next."""
     console.print()
@@ -99,7 +100,7 @@ def print_report(
         _print_answers(
             console, service, fresh=any(t.step == "deploy" and t.how == "ran" for t in times)
         )
-        _print_next(console, service, home, service_url)
+        _print_next(console, service, home, service_url, on_cluster)
 
 
 def _print_differences(console: Console, planned: Sequence[PlannedStep]) -> None:
@@ -175,23 +176,30 @@ def _print_answers(console: Console, service: Deployment, fresh: bool) -> None:
         )
 
 
-def _print_next(console: Console, service: Deployment, home: Home, service_url: str | None) -> None:
+def _print_next(
+    console: Console, service: Deployment, home: Home, service_url: str | None, on_cluster: bool
+) -> None:
     image = service.answers[-1].image_path if service.answers else "IMAGE"
     options = "" if home.default_addresses else f" --store {home.store_uri}"
+    there = " --address http://HEAD:8265" if on_cluster else ""
+    lines = []
     console.print("[bold]Try next[/]")
     if service_url:
         console.print(f"  the service is up at {service_url}", highlight=False, soft_wrap=True)
         if not service.serves:
-            console.print(f"  lavaflow promote {service.version}", highlight=False, soft_wrap=True)
+            lines.append(f"lavaflow promote {service.version}{there}")
     else:
-        console.print(
-            f"  lavaflow deploy {service.model_name}{options}", highlight=False, soft_wrap=True
-        )
-    for line in (
+        lines.append(f"lavaflow deploy {service.model_name}{options}{there}")
+    lines += [
         f'lavaflow chat {image} "What is in this picture?"',
-        f"lavaflow scale --replicas 2{'' if service_url else '   (while the service is up)'}",
+        f"lavaflow scale --replicas 2{there}" + ("" if service_url else "   (while it is up)"),
         "lavaflow models",
-        f"mlflow ui --backend-store-uri {home.tracking_uri}",
-        "lavaflow stop",
-    ):
+    ]
+    if home.tracking_uri.startswith("http"):
+        lines.append(f"a browser at {home.tracking_uri}")
+    else:
+        lines.append(f"mlflow ui --backend-store-uri {home.tracking_uri}")
+    if not on_cluster:
+        lines.append("lavaflow stop")
+    for line in lines:
         console.print(f"  {escape(line)}", highlight=False, soft_wrap=True)

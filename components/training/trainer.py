@@ -42,13 +42,15 @@ def train_stage(
     storage_path: str,
     on_metrics: OnMetrics | None = None,
     on_progress: OnProgress | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> ModelCheckpoint:
     """Train one stage and leave its LLaVA folder at `output_path` (whole, or not at all).
 
     `start` is the two base folders or an earlier stage's LLaVA folder. `storage_path` (a local
     folder or a URI that every worker reaches) keeps the checkpoints below `run_name`.
     `on_metrics(metrics, step)` and `on_progress(steps done, steps in all)` are called in another
-    process, so they must be picklable; the steps of metrics only ever increase. Raises ConfigError,
+    process, so they must be picklable; the steps of metrics only ever increase.
+    `on_wait(sentence)` is called when the cluster is too busy to start at once. Raises ConfigError,
     DataError or CheckpointError for what the user can mend, ClusterError when the cluster can never
     offer the workers, TrainingError when training itself cannot go on.
     """
@@ -57,6 +59,8 @@ def train_stage(
     materials = Materials(start if isinstance(start, BasePaths) else str(start), str(data_path))
     result = _finished(storage_path, run_name)
     if result is None:
+        if on_wait is not None and (waits := _waits_for(config)):
+            on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
         result = _fit(config, materials, run_name, storage_path, forwarder)
     facts = result.metrics or {}
@@ -174,6 +178,25 @@ def _check_cluster(config: StageConfig) -> None:
             f"({offer.get('CPU', 0):g} CPU, {offer.get('GPU', 0):g} GPU in all); lower "
             f"{config.name}.num_workers or add nodes"
         )
+
+
+def _waits_for(config: StageConfig) -> str:
+    """Return what the workers will wait for, or nothing when there is room now."""
+    import ray
+
+    free = ray.available_resources()
+    wanted = {"CPU": config.num_cpus_per_worker * config.num_workers}
+    if config.uses_gpu:
+        wanted["GPU"] = config.num_gpus_per_worker * config.num_workers
+    short = [name for name, amount in wanted.items() if free.get(name, 0.0) + 1e-6 < amount]
+    if not short:
+        return ""
+    lacks = ", ".join(f"{wanted[name]:g} {name} ({free.get(name, 0.0):g} free)" for name in short)
+    return (
+        f"waits for {lacks}: other steps, jobs or a service hold the rest (`ray status` shows "
+        f"them); it starts by itself when they are free, or stop them, or lower "
+        f"{config.name}.num_cpus_per_worker or num_workers"
+    )
 
 
 def _finished(storage_path: str, run_name: str) -> "Result | None":

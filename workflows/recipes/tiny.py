@@ -17,6 +17,9 @@ from workflows.config import BaseConfig, PipelineConfig, RegistryConfig, SampleQ
 
 BASE = Path(__file__).parent / "tiny_base"
 IMAGE = ImageSpec(size_px=84, aspect="pad")
+# Each computes with one thread. Two of them leave room on two cores for some replicas of a running
+# service (0.1 each), so that the next version can be trained beside it.
+WORKER_CPUS = 0.75
 # Longest mixture row is below this; a longer one would be cut, as at 2048 in the original.
 MAX_TOKENS = 512
 
@@ -53,6 +56,7 @@ def tiny() -> PipelineConfig:
             micro_batch=16,
             zero_stage=2,
             num_workers=2,
+            num_cpus_per_worker=WORKER_CPUS,
             checkpoint_every_steps=100,
         ),
         finetune=StageConfig(
@@ -66,15 +70,17 @@ def tiny() -> PipelineConfig:
             micro_batch=16,
             zero_stage=3,
             num_workers=2,
+            num_cpus_per_worker=WORKER_CPUS,
             checkpoint_every_steps=20,
         ),
         evaluation=EvaluationConfig(
             benchmarks=(*LLAVA15_BENCHMARKS, "grocery"),
             batch_size=64,
             num_actors=2,
+            cpus_per_actor=WORKER_CPUS,
         ),
         registry=RegistryConfig(model_name="lavaflow-tiny", gate=GateConfig()),
-        serving=ServingConfig(max_new_tokens=256),
+        serving=ServingConfig(max_new_tokens=256, num_cpus_per_replica=0.1),
         samples=SampleQuestions(
             files=("eval/grocery/questions.jsonl", "eval/vqav2/llava_vqav2_val.jsonl")
         ),

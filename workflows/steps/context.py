@@ -90,6 +90,10 @@ class StepContext:
         """
         self.sink.send({"kind": "progress", "step": self.step, "done": done, "total": total})
 
+    def log_note(self, text: str) -> None:
+        """Say a sentence on the terminal that a user should know now (a wait, a fallback)."""
+        self.sink.send({"kind": "note", "step": self.step, "text": text})
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Send values that are known only now (counts, chosen devices) to the tracker."""
         plain = {name: str(value) for name, value in params.items()}

@@ -28,6 +28,9 @@ class Observer:
     def on_progress(self, step: str, done: int, total: int) -> None:
         """A running step has done so many of its units of work (optimizer steps, questions)."""
 
+    def on_note(self, step: str, text: str) -> None:
+        """A running step has something to say that should not wait for its end."""
+
     def on_finished(self, folder: StepFolder, seconds: float, uri: str) -> None:
         """A step succeeded and its result is published at `uri`."""
 

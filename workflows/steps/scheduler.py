@@ -158,6 +158,8 @@ class ChainRun:
             self._parts.observer.on_metrics(step, message["metrics"], message["at"])
         elif message["kind"] == "progress":
             self._parts.observer.on_progress(step, message["done"], message["total"])
+        elif message["kind"] == "note":
+            self._parts.observer.on_note(step, message["text"])
         elif message["kind"] == "params":
             tracker.log_params(step, message["params"])
         elif message["kind"] == "artifact":

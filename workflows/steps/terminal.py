@@ -106,6 +106,10 @@ class TerminalObserver(Observer):
         line.progressed(done, total)
         self._say_now_and_then(step, line)
 
+    def on_note(self, step: str, text: str) -> None:
+        """Print the sentence."""
+        self._say(step, text, "!")
+
     def on_finished(self, folder: StepFolder, seconds: float, uri: str) -> None:
         """Say how long it took and where the result lies."""
         line = self._lines.pop(folder.step, None)
