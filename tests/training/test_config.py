@@ -18,6 +18,7 @@ def identity_free(kind: type) -> set[str]:
 def test_only_what_changes_the_result_is_identity():
     assert identity_free(StageConfig) == {
         "micro_batch",
+        "pack_tokens",
         "zero_stage",
         "activation_checkpointing",
         "num_workers",
