@@ -32,7 +32,7 @@ def check_port(host: str, port: int) -> None:
         raise ServingError(
             f"the service cannot listen on {host}:{port}: {problem}. Another program may hold "
             "the port; "
-            "end it or choose another one with --set serving.port=8001"
+            "end it or choose another one with --port 8001"
         )
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 OnMetrics = Callable[[dict[str, float], int], None]
 OnProgress = Callable[[int, int], None]
+
+PATIENCE_S = 15.0
+"""So long a stage waits for free processors before it says so."""
 
 
 def train_stage(
@@ -59,7 +63,7 @@ def train_stage(
     materials = Materials(start if isinstance(start, BasePaths) else str(start), str(data_path))
     result = _finished(storage_path, run_name)
     if result is None:
-        if on_wait is not None and (waits := _waits_for(config)):
+        if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
         result = _fit(config, materials, run_name, storage_path, forwarder)
@@ -180,17 +184,25 @@ def _check_cluster(config: StageConfig) -> None:
         )
 
 
-def _waits_for(config: StageConfig) -> str:
-    """Return what the workers will wait for, or nothing when there is room now."""
+def waits_for(config: StageConfig, patience_s: float = PATIENCE_S) -> str:
+    """Return what the workers wait for, or nothing as soon as there is room within the patience.
+
+    Steps that end in a moment are no news; a service that holds the processors is.
+    """
     import ray
 
-    free = ray.available_resources()
     wanted = {"CPU": config.num_cpus_per_worker * config.num_workers}
     if config.uses_gpu:
         wanted["GPU"] = config.num_gpus_per_worker * config.num_workers
-    short = [name for name, amount in wanted.items() if free.get(name, 0.0) + 1e-6 < amount]
-    if not short:
-        return ""
+    end = time.monotonic() + patience_s
+    while True:
+        free = ray.available_resources()
+        short = [name for name, amount in wanted.items() if free.get(name, 0.0) + 1e-6 < amount]
+        if not short:
+            return ""
+        if time.monotonic() >= end:
+            break
+        time.sleep(0.25)
     lacks = ", ".join(f"{wanted[name]:g} {name} ({free.get(name, 0.0):g} free)" for name in short)
     return (
         f"waits for {lacks}: other steps, jobs or a service hold the rest (`ray status` shows "

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 from components.training.config import BasePaths, StageConfig
+from tests.training.tiny import stage
 
 
 def identity_free(kind: type) -> set[str]:
@@ -45,3 +46,16 @@ def test_the_caller_and_the_config_import_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_stage_says_what_it_waits_for(monkeypatch):
+    import ray
+
+    from components.training.trainer import waits_for
+
+    config = stage(num_workers=2, num_cpus_per_worker=0.75)
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 1.0})
+    assert waits_for(config, 0.0).startswith("waits for 1.5 CPU (1 free)")
+    replies = iter([{"CPU": 1.0}, {"CPU": 1.5}])
+    monkeypatch.setattr(ray, "available_resources", lambda: next(replies))
+    assert waits_for(config, 5.0) == ""
