@@ -188,7 +188,7 @@ def test_a_port_that_is_taken_is_told_before_serve_starts(cluster: None) -> None
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(ServingError, match=f"127.0.0.1:{port}.*serving.port"):
+        with pytest.raises(ServingError, match=f"127.0.0.1:{port}.*--port"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", port)
     with pytest.raises(ServingError, match="cannot listen"):
