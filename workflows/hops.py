@@ -63,6 +63,8 @@ def prepare(
         inputs={"raw": raw_data, "base": base},
         returns=PreparedData,
         code=["components.data", "components.model.tokenizer", "components.model.tower"],
+        resources=COORDINATES,
+        retries=2,
     )
 
 
@@ -153,7 +155,9 @@ def prepare_data(
     config: PrepareConfig, inputs: dict[str, Any], context: StepContext
 ) -> PreparedData:
     """Step function of `prepare-*`."""
+    from components.data.prepare import Reporter
     from components.data.prepare import prepare as prepare_rows
+    from components.data.ray_map import ray_map
     from components.model.tokenizer import load_tokenizer
     from components.model.tower import read_tower
 
@@ -163,11 +167,14 @@ def prepare_data(
     tower.check_image_size(config.image.size_px)
     return prepare_rows(
         config,
-        context.input_path(inputs["raw"]),
+        inputs["raw"].uri,
         tokenizer,
         image_token_id,
         tower.patches_per_image(base.select),
         context.output_path,
+        work_uri=context.resume_path(),
+        run=ray_map,
+        reporter=Reporter(context.log_progress, context.log_note),
     )
 
 

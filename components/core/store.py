@@ -132,6 +132,10 @@ class Store:
         """
         self._do(path, lambda files, full: files.upload(Path(local_path), full))
 
+    def download(self, path: str, local_path: str | Path) -> None:
+        """Copy a stored file or folder to a local path; raises FileNotFoundError without one."""
+        self._do(path, lambda files, full: files.download(full, Path(local_path)))
+
     def local_copy(self, path: str, manifest: Manifest | None = None) -> Path:
         """Return a local path with the stored file or folder.
 

@@ -30,8 +30,14 @@ UNREACHABLE = (
     "ServerDisconnectedError",
     "FSTimeoutError",
     "HTTPClientError",
+    # An answer that breaks off in the middle.
+    "ClientPayloadError",
+    "IncompleteRead",
+    "IncompleteReadError",
+    "ResponseStreamingError",
 )
 BUSY = (errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
+BUSY_STATUS = (429, 500, 502, 503, 504)
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError")
 
 Result = TypeVar("Result")
@@ -79,7 +85,7 @@ def translate(uri: str, error: BaseException) -> StoreError:
         return StoreUnavailable(
             f"{uri}: the store cannot be reached ({text}); check the network and the endpoint"
         )
-    if isinstance(error, TimeoutError) or number in BUSY:
+    if isinstance(error, TimeoutError) or number in BUSY or _status(error) in BUSY_STATUS:
         return StoreUnavailable(
             f"{uri}: the store does not answer for the moment ({text}); run the same command later"
         )
@@ -92,14 +98,24 @@ def _translated(uri: str, action: Callable[[], Result]) -> Result:
     except (StoreError, FileNotFoundError, FileExistsError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) or _is_remote_trouble(error):
+        if isinstance(error, OSError) or is_remote_trouble(error):
             raise translate(uri, error) from error
         raise
 
 
-def _is_remote_trouble(error: BaseException) -> bool:
+def is_remote_trouble(error: BaseException) -> bool:
+    """Return whether the error comes out of a client library of an object store."""
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     return bool(modules & {"botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs"})
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the HTTP status of an answer; s3fs keeps botocore's error as the cause of its own."""
+    response = getattr(error.__cause__ or error, "response", None)
+    if not isinstance(response, dict):
+        return None
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status if isinstance(status, int) else None
 
 
 def _rights_advice(uri: str) -> str:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 
 from components.core.errors import DataError
-from components.data.image_files import ImageFiles
-from components.data.records import Record, Rejected
+from components.data.image_files import Pictures, usable
+from components.data.records import Record, Rejected, duplicate_reason
 from components.data.sources.own import OwnData
-from components.data.summary import Summary, kind_of
+from components.data.summary import kind_of
 
 _ROWS_PER_CHUNK = 256
 
@@ -48,14 +48,14 @@ def check(
     A file that is damaged half-way counts as one bad row at the place of the damage; rows behind it
     cannot be read. Raises DataError when not even a first row can, or there is none.
     """
-    summary, reasons = Summary(), Counter[str]()
+    reasons = Counter[str]()
     images: set[str] = set()
     num_rows = num_good = 0
-    with ThreadPoolExecutor(num_threads) as pool:
-        files = ImageFiles(data.image_root, None, False, follow_links, pool.map)
+    sieve = _Sieve(data, follow_links, num_threads)
+    with sieve.pool:
         rows = _until_damage(data)
         while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
-            for outcome in _sifted(chunk, files, summary):
+            for outcome in sieve.sifted(chunk):
                 num_rows += 1
                 if isinstance(outcome, Rejected):
                     reasons[kind_of(outcome.reason)] += 1
@@ -84,28 +84,48 @@ def _until_damage(data: OwnData) -> Iterator[Record | Rejected]:
             yield Rejected(file.name, file.name, index + 1, "-", str(error))
 
 
-def _sifted(
-    chunk: list[Record | Rejected], files: ImageFiles, summary: Summary
-) -> Iterator[Record | Rejected]:
-    """Yield each row, rejected where it is a duplicate or its picture cannot be used."""
-    sifted = [_unless_duplicate(row, summary) for row in chunk]
-    checked = files.check(
-        {
+class _Sieve:
+    """Remembers the rows and pictures that it has seen, each once."""
+
+    def __init__(self, data: OwnData, follow_links: bool, num_threads: int) -> None:
+        self.pool = ThreadPoolExecutor(num_threads)
+        self._pictures = Pictures(data.image_root, follow_links)
+        self._rows: set[int] = set()
+        self._problems: dict[str, str | None] = {}
+
+    def sifted(self, chunk: list[Record | Rejected]) -> Iterator[Record | Rejected]:
+        """Yield each row, rejected where it is a duplicate or its picture cannot be used."""
+        rows = [self._unless_duplicate(row) for row in chunk]
+        new = {
             row.image: row.image_bytes
-            for row in sifted
-            if isinstance(row, Record) and row.image is not None
+            for row in rows
+            if isinstance(row, Record) and row.image is not None and row.image not in self._problems
         }
-    )
-    for row in sifted:
-        problem = None
-        if isinstance(row, Record) and row.image is not None:
-            problem = checked[row.image].problem
-        yield row if problem is None or isinstance(row, Rejected) else _reject(row, problem)
+        self._problems.update(
+            zip(new, self.pool.map(self._problem, new, new.values()), strict=True)
+        )
+        for row in rows:
+            problem = None
+            if isinstance(row, Record) and row.image is not None:
+                problem = self._problems[row.image]
+            yield row if problem is None or isinstance(row, Rejected) else _reject(row, problem)
 
+    def _unless_duplicate(self, row: Record | Rejected) -> Record | Rejected:
+        if isinstance(row, Rejected):
+            return row
+        if row.key in self._rows:
+            return _reject(row, duplicate_reason(row.id))
+        self._rows.add(row.key)
+        return row
 
-def _unless_duplicate(row: Record | Rejected, summary: Summary) -> Record | Rejected:
-    reason = summary.duplicate_of(row) if isinstance(row, Record) else None
-    return row if reason is None or isinstance(row, Rejected) else _reject(row, reason)
+    def _problem(self, path: str, inside: bytes | None) -> str | None:
+        read: bytes | Exception
+        try:
+            read = self._pictures.read(path) if inside is None else inside
+        except Exception as error:  # noqa: BLE001, `usable` tells a bad picture from other trouble
+            read = error
+        outcome = usable(read, path)
+        return outcome if isinstance(outcome, str) else None
 
 
 def _reject(record: Record, reason: str) -> Rejected:

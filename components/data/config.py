@@ -131,10 +131,16 @@ class PrepareConfig(Config):
     """Share of rejected rows above which the run stops, once more than 20 rows are rejected."""
     embed_images: bool = True
     """Copy the encoded images into the prepared data, so that training needs no raw folder."""
+    verify_images: bool = True
+    """Open and decode every image while preparing. False trusts that all of them are there and
+    whole, as after an earlier check; one that is not then stops training."""
+    validation_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows held out for validation, by a hash of their image: no picture is on both
+    sides. The original holds out none."""
     follow_links: bool = Field(default=False, json_schema_extra={"identity": False})
     """Accept image paths that leave the raw folder through symbolic links."""
     num_threads: int = Field(default=1, ge=1, json_schema_extra={"identity": False})
-    """Threads that check images."""
+    """Threads with which each process checks images on a local disk."""
 
     @model_validator(mode="before")
     @classmethod
@@ -169,17 +175,21 @@ class PreparedData(Artifact):
     """Positions an image takes once its token is expanded."""
     max_tokens: int
     """Longest sample in positions."""
+    raw_uri: str = Field(default="", json_schema_extra={"identity": False})
+    """The raw folder, where images are read from that were not copied."""
     num_rows: int
-    """Rows kept."""
+    """Rows to train on."""
+    num_validation: int = 0
+    """Rows held out."""
     num_rejected: int
     """Rows rejected; reasons are in rejects.jsonl."""
     num_images: int
     """Distinct images."""
     num_tokens: int
-    """Positions over all rows, image patches included."""
+    """Positions over all rows, held-out ones too, image patches included."""
     num_supervised: int
     """Positions that carry a label."""
     sources: dict[str, int]
-    """Rows kept of each source."""
+    """Rows kept of each source, held-out ones among them."""
     content_digest: str
     """sha256 over the shards: the data set's identity in the order contract."""

@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from components.core.errors import ConfigError, DataError
 from components.data.config import ImageSpec
 from components.data.conversation import Segment, render
-from components.data.image_files import read_image
+from components.data.image_cache import encoded_image
+from components.data.image_files import Pictures
 from components.data.images import load
 from components.data.order import stable_hash
 from components.data.prepared import read_prepared
+from components.data.raw_folder import RawPath, open_raw
 from components.data.records import Record, Rejected
 from components.data.shards import ImageReader, RowReader
 from components.data.sources.own import OwnData
@@ -110,24 +112,25 @@ def show_own(
             f"{data.files[0]}: no row can be shown ({next(iter(reasons), 'it is empty')})"
         )
     samples = []
-    resolved_root = None if follow_links else data.image_root.resolve()
+    pictures = Pictures(data.image_root, follow_links)
     for record, encoded in drawn:
         where = f"{record.file}[{record.index}]"
         read = None
         if record.image is not None:
-            read = partial(_picture_of, record, data.image_root, resolved_root)
+            read = partial(_picture_of, record, pictures)
         samples.append(_shown(record.id, _group(record), where, encoded, read, view))
     title = ", ".join(file.name for file in data.files[:3]) + (" ..." if data.files[3:] else "")
     return Gallery(title, view, tuple(samples), counts.lengths, counts.composition, reasons)
 
 
 def show_prepared(
-    folder: Path | str, view: View, number: int, seed: int = 0, raw_root: Path | None = None
+    folder: Path | str, view: View, number: int, seed: int = 0, raw_root: RawPath | None = None
 ) -> Gallery:
     """Return samples and counts of a prepared folder, read as it says; of `view` the tokenizer.
 
-    Pictures that were left in the raw folder are read from `raw_root`. Raises ArtifactError where
-    there is no prepared data, ConfigError for a tokenizer with another image token.
+    Pictures that were left in the raw folder are read from it, or from `raw_root`. Raises
+    ArtifactError where there is no prepared data, ConfigError for a tokenizer with another image
+    token.
     """
     prepared = read_prepared(folder)
     if prepared.image_token_id != view.image_token_id:
@@ -143,13 +146,14 @@ def show_prepared(
         max_tokens=prepared.max_tokens,
     )
     rows, images = RowReader(Path(folder)), ImageReader(Path(folder))
+    root = raw_root if raw_root is not None else open_raw(prepared.raw_uri)
     samples = []
     for index in _draw(range(len(rows)), number, seed):
         row = rows.row(index)
         encoded = Encoded(row.input_ids.tolist(), row.labels.tolist())
         read = None
         if row.image_index >= 0:
-            read = partial(_kept_picture, images, row.image_index, raw_root)
+            read = partial(encoded_image, images.image(row.image_index), root)
         where = row.image or "text only"
         samples.append(_shown(row.id, row.source, where, encoded, read, view))
     return Gallery(
@@ -276,20 +280,11 @@ def _shown(
     )
 
 
-def _picture_of(record: Record, root: Path, resolved_root: Path | None) -> bytes:
+def _picture_of(record: Record, pictures: Pictures) -> bytes:
     assert record.image is not None
     if record.image_bytes is not None:
         return record.image_bytes
-    return read_image(root, record.image, resolved_root)
-
-
-def _kept_picture(images: ImageReader, index: int, raw_root: Path | None) -> bytes:
-    data = images.encoded(index)
-    if data is not None:
-        return data
-    if raw_root is None:
-        raise DataError("the picture was not copied when preparing; give the raw folder")
-    return read_image(raw_root, images.path(index), None)
+    return pictures.read(record.image)
 
 
 def _num_positions(encoded: Encoded, view: View) -> int:

@@ -1,93 +1,102 @@
-"""The images of a raw folder are found, checked and numbered, each once however many rows show it.
+"""The pictures of a raw folder are found and read, wherever they lie, and never outside of it.
 
-In: paths as annotation files write them, or pictures that the annotation files hold themselves.
-Out: a number for each good image, a reason for each bad one, and the encoded bytes in the image
-shards. A path must stay inside the raw folder.
+In: paths as annotation files write them. Out: encoded bytes, or the reason why a picture cannot be
+used. A picture is a file of its own or lies in a container (see `image_containers.py`); where both
+exist the container is taken. Trouble of a remote store is an error, not a reason: it says nothing
+about the picture.
 """
 
+import errno
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from components.core.errors import DataError
+from components.core.errors import DataError, LavaflowError
+from components.data.image_containers import (
+    Container,
+    Place,
+    find_containers,
+    index_container,
+    read_rows,
+)
 from components.data.images import MAX_IMAGE_BYTES, decode
-from components.data.shards import ShardWriter
-
-Picture = tuple[str, bytes | None]
-"""A path below the raw folder and None, or a name and the encoded picture."""
-Map = Callable[[Callable[[Picture], "bytes | str"], Iterable[Picture]], Iterator["bytes | str"]]
+from components.data.raw_folder import RawPath, read_range
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedImage:
-    """An image's number in the shards, or why it cannot be used."""
+class Pictures:
+    """Any picture of a raw folder at once; containers are indexed when a path first needs them."""
 
-    index: int
-    problem: str | None = None
-
-
-class ImageFiles:
-    """Remembers every image it has seen; `run` maps the check over new ones, in order.
-
-    Without a writer the images are only checked.
-    """
-
-    def __init__(
-        self, root: Path, writer: ShardWriter | None, embed: bool, follow_links: bool, run: Map
-    ) -> None:
+    def __init__(self, root: RawPath, follow_links: bool = False) -> None:
         self._root = root
-        self._resolved_root = root.resolve()
-        self._writer = writer
-        self._embed = embed
         self._follow_links = follow_links
-        self._run = run
-        self._seen: dict[str, CheckedImage] = {}
-        self._count = 0
+        self._known: set[str] = set()
+        self._indexed: set[Container] = set()
+        self._places: dict[str, Place] = {}
 
-    def check(self, pictures: Mapping[str, bytes | None]) -> dict[str, CheckedImage]:
-        """Return what is known of the images (path, or name -> bytes), after checking new ones."""
-        new = [picture for picture in pictures.items() if picture[0] not in self._seen]
-        for (path, inside), outcome in zip(new, self._run(self._read, new), strict=True):
-            if isinstance(outcome, str):
-                self._seen[path] = CheckedImage(-1, outcome)
-                continue
-            self._seen[path] = CheckedImage(self._count)
-            self._count += 1
-            if self._writer is not None:
-                # A picture without a file of its own must be kept, or it would be lost.
-                kept = outcome if self._embed or inside is not None else None
-                self._writer.add({"path": path, "bytes": kept}, max(1, len(outcome)))
-        return {path: self._seen[path] for path in pictures}
+    def read(self, path: str) -> bytes:
+        """Return the encoded picture, one byte over the limit at most.
 
-    def _read(self, picture: Picture) -> bytes | str:
-        """Return the encoded image, or the reason why it is not usable."""
-        path, data = picture
-        try:
-            if data is None:
-                data = read_image(
-                    self._root, path, None if self._follow_links else self._resolved_root
-                )
-            decode(data)
-        except FileNotFoundError:
-            return f"image {path} does not exist"
-        except DataError as error:
-            return f"image {path}: {error}"
-        except OSError as error:
-            return f"image {path}: cannot be read ({error.strerror or error})"
-        return data
+        Raises DataError for a path that leaves the folder, FileNotFoundError or OSError when it
+        cannot be read, StoreError when a store does not answer.
+        """
+        folder = path.rpartition("/")[0]
+        if folder not in self._known:
+            for container in find_containers(self._root, [folder]):
+                if container not in self._indexed:
+                    self._places.update(index_container(self._root, container))
+                    self._indexed.add(container)
+            self._known.add(folder)
+        place = self._places.get(path)
+        if place is None:
+            return read_image(self._root, path, self._follow_links)
+        return read_place(self._root, place)
 
 
-def read_image(root: Path, path: str, resolved_root: Path | None) -> bytes:
+def usable(read: "bytes | Exception", path: str) -> bytes | str:
+    """Return the bytes of a picture that can be decoded, or the reason why it cannot be used.
+
+    In: what reading it gave. Errors that say nothing about the picture are raised.
+    """
+    try:
+        if isinstance(read, Exception):
+            raise read
+        decode(read)
+    except FileNotFoundError:
+        return f"image {path} does not exist"
+    except DataError as error:
+        return f"image {path}: {error}"
+    except LavaflowError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
+        return f"image {path}: cannot be read ({error.strerror or error})"
+    return read
+
+
+def read_image(root: RawPath, path: str, follow_links: bool = False) -> bytes:
     """Return the encoded image at a path below the root, one byte over the limit at most.
 
     Raises DataError for a path that leaves the root (see `locate`), OSError when it is not there.
     """
-    full = locate(root, path, resolved_root)
-    if full.exists() and not full.is_file():
+    full = locate(root, path, follow_links)
+    if isinstance(full, Path) and full.exists() and not full.is_file():
         raise DataError("is no file")
-    with full.open("rb") as file:
-        return file.read(MAX_IMAGE_BYTES + 1)
+    return read_range(full, 0, MAX_IMAGE_BYTES + 1)
+
+
+def read_place(root: RawPath, place: Place) -> bytes:
+    """Return the encoded picture at a place. Raises DataError where the file ends before it."""
+    if place.row >= 0:
+        ((_, data),) = read_rows(root, place.file, [place.row])
+        return data
+    if place.length < 0:
+        return read_range(root / place.file, 0, MAX_IMAGE_BYTES + 1)
+    length = min(place.length, MAX_IMAGE_BYTES + 1)
+    data = read_range(root / place.file, place.offset, length)
+    if len(data) < length:
+        raise DataError(f"{place.file} ends before byte {place.offset + length:,}: it is cut off")
+    return data
 
 
 def embedded_name(file: str, data: bytes) -> str:
@@ -95,15 +104,26 @@ def embedded_name(file: str, data: bytes) -> str:
     return f"{file}#{hashlib.blake2b(data, digest_size=12).hexdigest()}"
 
 
-def locate(root: Path, path: str, resolved_root: Path | None) -> Path:
-    """Return where an image lies. Raises DataError for a path that leaves the root.
+def locate(root: RawPath, path: str, follow_links: bool = False) -> RawPath:
+    """Return where a file below the root lies. Raises DataError for a path that leaves the root.
 
-    With `resolved_root` symbolic links are followed first, so that none of them may lead out.
+    Unless links are to be followed, none of them may lead out.
     """
     relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts or "\x00" in path:
+    if relative.is_absolute() or ".." in relative.parts or "\x00" in path or "://" in path:
         raise DataError("the path leaves the raw folder; expected one relative to it, without `..`")
-    full = root / relative
-    if resolved_root is not None and not full.resolve().is_relative_to(resolved_root):
+    full = root / path
+    if not follow_links and not _inside(full, root):
         raise DataError("a link leads out of the raw folder; set follow_links to admit it")
     return full
+
+
+def _inside(full: RawPath, root: RawPath) -> bool:
+    if not isinstance(full, Path) or not isinstance(root, Path):
+        return True  # object stores know no links
+    return full.resolve().is_relative_to(_resolved(root))
+
+
+@lru_cache(maxsize=8)
+def _resolved(root: Path) -> Path:
+    return root.resolve()

@@ -9,10 +9,10 @@ them, so that the other rows live.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 from components.core.errors import DataError
+from components.data.raw_folder import RawPath, open_text
 
 _CHUNK_CHARACTERS = 1 << 20
 _BLANK = " \t\r\n"
@@ -27,7 +27,7 @@ class BadLine:
     reason: str
 
 
-def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
+def read_json_array(path: RawPath) -> Iterator[tuple[int, Any]]:
     """Yield (index, row) of a JSON array while reading; memory stays at about the largest row.
 
     Raises DataError when the file is missing, is no array, or is damaged or cut off at some point.
@@ -39,7 +39,7 @@ def read_json_array(path: Path) -> Iterator[tuple[int, Any]]:
         yield from window.each_item()
 
 
-def read_json_rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:
+def read_json_rows(path: RawPath, field: str) -> Iterator[tuple[int, Any]]:
     """Yield (index, row) of the array under `field` of a JSON object while reading.
 
     Memory stays at about the largest row; the other fields are passed over. Raises DataError when
@@ -65,7 +65,7 @@ def read_json_rows(path: Path, field: str) -> Iterator[tuple[int, Any]]:
             )
 
 
-def read_json_entries(path: Path) -> Iterator[tuple[str, Any]]:
+def read_json_entries(path: RawPath) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of a JSON object while reading; memory stays at about the largest value.
 
     A key that occurs twice is yielded twice. Raises DataError when the file is missing, is no
@@ -82,7 +82,7 @@ def read_json_entries(path: Path) -> Iterator[tuple[str, Any]]:
             yield key, window.value()
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Any | BadLine]]:
+def read_json_lines(path: RawPath) -> Iterator[tuple[int, Any | BadLine]]:
     """Yield (line number from 0, value) of a file with a JSON value per line; blank lines pass.
 
     Memory stays at about the longest line, at most MAX_LINE_CHARACTERS. Raises DataError when the
@@ -103,7 +103,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any | BadLine]]:
 class _Window:
     """A sliding piece of the file; `position` is the place in the file of what comes next."""
 
-    def __init__(self, path: Path, file: TextIO) -> None:
+    def __init__(self, path: RawPath, file: TextIO) -> None:
         self._path = path
         self._file = file
         self._text = ""
@@ -213,19 +213,16 @@ def _line_value(line: str) -> Any | BadLine:
         return BadLine("values nested too deeply")
 
 
-def _open(path: Path) -> TextIO:
+def _open(path: RawPath) -> TextIO:
     try:
-        # Some editors put a byte order mark in front, which is no part of the JSON.
-        return path.open(encoding="utf-8-sig", errors="surrogateescape")
+        return open_text(path)
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such annotation file; fetch it, or leave its source out of `sources`"
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _damaged(path: Path, position: int, problem: str) -> DataError:
+def _damaged(path: RawPath, position: int, problem: str) -> DataError:
     return DataError(
         f"{path}: not valid JSON at character {position:,} ({problem}); "
         "the file is cut off or damaged: fetch it again or mend it"

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from components.core.errors import ConfigError, DataError
 from components.data.batch import Batch as Batch
 from components.data.batch import Sample, collate
-from components.data.image_files import locate
+from components.data.image_cache import ImageCache, encoded_image
 from components.data.images import load
 from components.data.order import balanced_split, permutation
 from components.data.packing import plan_packs
 from components.data.prefetch import prefetched
 from components.data.prepared import read_prepared
-from components.data.shards import ImageReader, RowReader
+from components.data.raw_folder import open_raw
+from components.data.shards import ROWS, ImageReader, RowReader
 from components.data.tokens import expand_image_tokens
 
 log = logging.getLogger(__name__)
@@ -56,9 +57,15 @@ class Loader:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         num_threads: int = 1,
         pack_tokens: int | None = None,
+        image_cache: ImageCache | None = None,
+        kind: str = ROWS,
     ) -> None:
         """With `pack_tokens` a rank's share comes as packs of at most so many tokens, every rank
         having equally many; without, every rank has equally many samples.
+
+        Images that were not copied are read from the raw folder that the data remember, or from
+        `image_root`; remote ones are kept in `image_cache`. `kind` VALIDATION takes the held-out
+        rows.
         """
         if not 0 <= rank < world_size or global_batch < world_size or epochs <= 0:
             raise ConfigError(
@@ -66,9 +73,10 @@ class Loader:
                 "expected 0 <= rank < world size <= global batch, and epochs above 0"
             )
         self.spec = read_prepared(prepared_path)
-        self._rows = RowReader(Path(prepared_path))
+        self._rows = RowReader(Path(prepared_path), kind)
         self._images = ImageReader(Path(prepared_path))
-        self._image_root = None if image_root is None else Path(image_root)
+        self._image_root = open_raw(image_root or self.spec.raw_uri)
+        self._image_cache = image_cache
         self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
         self._seed, self._pad_token_id, self._num_threads = seed, pad_token_id, num_threads
         self._pack_tokens = pack_tokens
@@ -155,21 +163,16 @@ class Loader:
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         if self._cache is not None and self._cached[index]:
             return self._cache[index]
-        pixels = load(self._source(index), self.spec.image)
+        image = self._images.image(index)
+        encoded = encoded_image(image, self._image_root, self._image_cache)
+        try:
+            pixels = load(encoded, self.spec.image)
+        except DataError as error:
+            raise DataError(f"{self._image_root}: image {image.path}: {error}") from None
         if self._cache is not None:
             self._cache[index] = pixels
             self._cached[index] = True
         return pixels
-
-    def _source(self, index: int) -> bytes | Path:
-        encoded = self._images.encoded(index)
-        if encoded is not None:
-            return encoded
-        if self._image_root is None:
-            raise ConfigError(
-                "this data was prepared with embed_images=false; give the raw folder as image_root"
-            )
-        return locate(self._image_root, self._images.path(index), None)
 
     def _new_cache(self, cache_bytes: int) -> tuple[NDArray[np.uint8] | None, NDArray[np.bool_]]:
         """Reserve room for all decoded images where they fit; pages are taken as they fill."""

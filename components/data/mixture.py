@@ -8,13 +8,14 @@ Appendix A.2; llava15.md 1.2 and 1.3. The original never released the code that 
 import logging
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from itertools import chain
 from typing import TypeVar
 
 from components.data.annotations import Caption, MultipleChoice, QuestionAnswer, Region
 from components.data.boxes import box_to_text
 from components.data.config import OPTIONAL_SOURCES, MixtureConfig
 from components.data.order import stable_hash
+from components.data.raw_folder import RawPath, file_exists
 from components.data.records import Record, Rejected, Turn
 from components.data.sampling import choose, take, take_share
 from components.data.sources import (
@@ -35,6 +36,9 @@ from components.data.sources import (
 )
 
 log = logging.getLogger(__name__)
+
+OWN = "own"
+"""Name of the part that holds the data of one's own."""
 
 SHORT_ANSWER = "Answer the question using a single word or phrase."
 OPTION_LETTER = "Answer with the option's letter from the given choices directly."
@@ -57,17 +61,30 @@ RESPONSE_FORMATS = {
 Annotated = TypeVar("Annotated", QuestionAnswer, MultipleChoice, Caption, Region)
 
 
-def build_mixture(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
-    """Yield the rows of every source in order, at most its limit of each, or the pilot's share.
+def parts_of(config: MixtureConfig) -> tuple[str, ...]:
+    """Return the names of the parts that the mixture is read in: its sources, then own data."""
+    return (*config.sources, *([OWN] if config.own else []))
 
-    Deterministic in (files, config, seed). Raises DataError for a missing or damaged file.
+
+def build_mixture(root: RawPath, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
+    """Yield the rows of every part in order."""
+    for part in parts_of(config):
+        yield from read_part(root, part, config, seed)
+
+
+def read_part(
+    root: RawPath, part: str, config: MixtureConfig, seed: int
+) -> Iterator[Record | Rejected]:
+    """Yield the rows of one part, at most its limit, or the pilot's share of them.
+
+    Deterministic in (files, part, config, seed). Raises DataError for a missing or damaged file.
     """
-    rows = _limited(root, config, seed)
+    rows = _limited(root, part, config, seed)
     return rows if config.pilot == 1 else take_share(rows, config.pilot, seed)
 
 
 def read_source(
-    root: Path, source: str, config: MixtureConfig, seed: int
+    root: RawPath, source: str, config: MixtureConfig, seed: int
 ) -> Iterator[Record | Rejected]:
     """Yield all rows of one source by its rule."""
     return {
@@ -157,16 +174,17 @@ def sampled_regions(source: str, group: Sequence[Region], seed: int, count: int)
     return record
 
 
-def _limited(root: Path, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
-    for source in config.sources:
-        if source in OPTIONAL_SOURCES and not (root / grocery.FILE).exists():
-            log.info("Source %s is not in %s and is left out", source, root)
-            continue
-        rows = read_source(root, source, config, seed)
-        limit = config.limits.get(source, 0)
-        yield from take(rows, limit, seed) if limit else rows
-    for path in config.own:
-        yield from own.read_below(root, path)
+def _limited(
+    root: RawPath, part: str, config: MixtureConfig, seed: int
+) -> Iterator[Record | Rejected]:
+    if part == OWN:
+        return chain.from_iterable(own.read_below(root, path) for path in config.own)
+    if part in OPTIONAL_SOURCES and not file_exists(root / grocery.FILE):
+        log.info("Source %s is not in %s and is left out", part, root)
+        return iter(())
+    rows = read_source(root, part, config, seed)
+    limit = config.limits.get(part, 0)
+    return take(rows, limit, seed) if limit else rows
 
 
 def _by_image(

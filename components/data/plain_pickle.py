@@ -10,10 +10,10 @@ Python's pickle module.
 import codecs
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from components.core.errors import DataError
+from components.data.raw_folder import RawPath, open_binary
 
 _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     # Python 3 writes bytes for Python 2 as texts that are to be encoded.
@@ -32,14 +32,14 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 _TEXT_ERRORS = "lavaflow.latin-1"
 
 
-def read_plain_pickle(path: Path) -> Any:
+def read_plain_pickle(path: RawPath) -> Any:
     """Return the plain data of a pickle; byte strings of Python 2 become texts.
 
     Such a string is read as UTF-8, and byte by byte as Latin-1 where it is none. Raises DataError
     when the file is missing, damaged, or asks for more than plain data.
     """
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             return _PlainUnpickler(file, encoding="utf-8", errors=_TEXT_ERRORS).load()
     except FileNotFoundError:
         raise DataError(

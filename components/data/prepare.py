@@ -1,30 +1,47 @@
 """Raw annotations and images become prepared data: checked, tokenised, sharded, counted.
 
 In: the raw folder, a `PrepareConfig`, the tokenizer of the model that will be trained. Out: a
-folder with rows-*.arrow, images-*.arrow, rejects.jsonl, summary.json and prepared.json, and the
-`PreparedData` record. One pass, bounded memory, the same bytes for the same input. A bad row is
-left out with its reason; too many of them stop the run. Good rows are never lost: for each source,
-read = kept + rejected.
+folder with rows-*.arrow, validation-*.arrow, images-*.arrow, rejects.jsonl, summary.json and
+prepared.json, and the `PreparedData` record.
+
+Three passes, each made of parts that a cluster can share out and that are done once, however often
+the job is interrupted: the readers spool parsed rows, distinct images are checked and packed, rows
+are encoded. No part holds more than some thousand rows. The same bytes for the same input, however
+many processes took part. A bad row is left out with its reason; too many of them stop the run. Good
+rows are never lost: for each source, read = kept + rejected.
 """
 
+import contextlib
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.core.errors import DataError
-from components.data.config import PrepareConfig, PreparedData
-from components.data.conversation import Segment, render
-from components.data.image_files import CheckedImage, ImageFiles
-from components.data.mixture import build_mixture
+from components.data.config import MixtureConfig, PrepareConfig, PreparedData
+from components.data.image_parts import ImageJob, check_images
+from components.data.image_plan import plan_images
+from components.data.mixture import parts_of, read_part
+from components.data.numbering import SpooledMixture, number_mixture
+from components.data.parts import Parts, Run
 from components.data.prepared import write_prepared
-from components.data.records import Record, Rejected
-from components.data.shards import ShardWriter, digest_of, image_writer, row_writer, spans_of
+from components.data.raw_folder import check_folder, open_raw
+from components.data.records import duplicate_reason
+from components.data.row_parts import RowJob, RowTask, encode_rows
+from components.data.shards import IMAGES, ROWS, VALIDATION, digest_of_digests, shard_name
+from components.data.spool import Spooled, read_rows, spool
 from components.data.summary import Summary
-from components.data.tokens import Tokenizer, encode_all
+from components.data.tokens import Tokenizer, encoder_of
+from components.data.work_folder import WorkFolder
 
 log = logging.getLogger(__name__)
 
@@ -32,54 +49,65 @@ SUMMARY_FILE = "summary.json"
 REJECTS_FILE = "rejects.jsonl"
 REJECTS_TOLERATED = 20
 """So many rejected rows never stop a run, whatever their share; small data sets need the slack."""
-_ROWS_PER_CHUNK = 512
+_FIRST_REJECTS = 3
 
-Progress = Callable[[int], None]
-"""Called with the number of rows done so far."""
+
+@dataclass
+class Reporter:
+    """Who is told how far the job is."""
+
+    on_progress: Callable[[int, int], None] = lambda done, total: None
+    """Rows and images done, of all there are."""
+    on_note: Callable[[str], None] = log.info
+    """A sentence at the end of a pass."""
 
 
 def prepare(
     config: PrepareConfig,
-    raw_path: Path | str,
+    raw_uri: str | PathLike[str],
     tokenizer: Tokenizer,
     image_token_id: int,
     patches_per_image: int,
     output_path: Path | str,
-    progress: Progress | None = None,
+    work_uri: str | None = None,
+    run: Run = map,
+    reporter: Reporter | None = None,
 ) -> PreparedData:
     """Write the prepared data of one stage into `output_path` and return its record.
 
-    `tokenizer` is a fast tokenizer, or the folder of one. `image_token_id` and `patches_per_image`
-    are those of the model. Raises DataError when an annotation file is missing or damaged, when too
-    many rows are bad, or when none is left.
+    `raw_uri` and `work_uri` may be remote; what an interrupted call left in `work_uri` is taken up,
+    and nothing is kept there between calls without it. `tokenizer` is a fast tokenizer, or the
+    folder of one. `image_token_id` and `patches_per_image` are those of the model. Raises DataError
+    when an annotation file is missing or damaged, when too many rows are bad, or when none is left;
+    StoreError when a store cannot be read.
     """
-    raw_root, output = Path(raw_path), Path(output_path)
-    if not raw_root.is_dir():
-        raise DataError(f"{raw_root}: no such raw folder; write or fetch the raw annotations first")
+    root, output = open_raw(raw_uri), Path(output_path)
+    check_folder(root)
     output.mkdir(parents=True, exist_ok=True)
     if isinstance(tokenizer, (str, Path)):
         tokenizer = load_tokenizer(tokenizer)
-    summary = Summary(config.mixture.pilot)
-    with (
-        ThreadPoolExecutor(config.num_threads) as pool,
-        row_writer(output) as rows,
-        image_writer(output) as images,
-        (output / REJECTS_FILE).open("w", encoding="utf-8") as rejects,
-    ):
-        files = ImageFiles(raw_root, images, config.embed_images, config.follow_links, pool.map)
-        encoder = _Encoder(config, tokenizer, image_token_id, patches_per_image)
-        for chunk in _chunks(build_mixture(raw_root, config.mixture, config.seed)):
-            for outcome in _prepare_chunk(chunk, files, encoder, summary):
-                if isinstance(outcome, Rejected):
-                    rejects.write(json.dumps(_reject_line(outcome)) + "\n")
-                    summary.reject(outcome)
-                else:
-                    rows.add(outcome)
-                    summary.keep(outcome)
-            if progress is not None:
-                progress(summary.num_rows + summary.num_rejected)
-    _stop_if_too_many(summary, config, raw_root)
-    return _finish(config, summary, output, rows, images, image_token_id, patches_per_image)
+    encoder = encoder_of(tokenizer)
+    work = WorkFolder(work_uri or str(output / "work"))
+    identity = {
+        "config": config.canonical(),
+        "raw": str(root),
+        "tokenizer": hashlib.sha256(encoder.backend.to_str().encode()).hexdigest(),
+        "image_token_id": image_token_id,
+        "patches_per_image": patches_per_image,
+    }
+    with contextlib.ExitStack() as at_end:
+        if work_uri is None:
+            at_end.callback(shutil.rmtree, output / "work", ignore_errors=True)
+        work.claim(identity)
+        job = _Job(config, str(root), Parts(work, run), reporter or Reporter())
+        read = job.read()
+        images = job.check_images(read)
+        row_job = RowJob(
+            work, encoder, config.template, image_token_id, patches_per_image, config.max_tokens,
+            config.validation_share, config.seed,
+        )  # fmt: skip
+        rows = job.encode(read, images, row_job)
+        return _finish(job, images, rows, row_job, output)
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
@@ -92,150 +120,219 @@ def load_tokenizer(folder: Path | str) -> Tokenizer:
         raise DataError(f"{folder}: no tokenizer can be loaded ({error})") from None
 
 
-class _Encoder:
-    """Renders and tokenises records the way one stage wants them."""
+@dataclass(frozen=True)
+class _ReadTask:
+    part: str
 
-    def __init__(
-        self, config: PrepareConfig, tokenizer: Tokenizer, image_token_id: int, patches: int
-    ) -> None:
-        self._config = config
-        self._tokenizer = tokenizer
-        self._image_token_id = image_token_id
-        self._patches = patches
+    @property
+    def name(self) -> str:
+        return f"spool/{self.part}"
 
-    def rows(self, pairs: list[tuple[Record, int]]) -> Iterator[dict[str, Any] | Rejected]:
-        """Yield the shard row, or the reject, of each (record, image index)."""
-        rendered: list[list[Segment] | DataError] = []
-        for record, _ in pairs:
-            try:
-                rendered.append(
-                    render(record.turns, self._config.template, record.image is not None)
-                )
-            except DataError as error:
-                rendered.append(error)
-        good = [segments for segments in rendered if not isinstance(segments, DataError)]
-        config = self._config
-        encoded = iter(
-            encode_all(
-                good, self._tokenizer, self._image_token_id, config.max_tokens, self._patches
+
+@dataclass
+class _Images:
+    """What is known of each picture: its number in the shards, or why it cannot be used."""
+
+    indices: NDArray[np.int32]
+    problems: dict[int, str]
+    shards: list[tuple[str, str]]
+    """(file in the work folder, sha256), in order."""
+
+
+@dataclass
+class _Job:
+    config: PrepareConfig
+    raw_uri: str
+    parts: Parts
+    reporter: Reporter
+
+    @property
+    def work(self) -> WorkFolder:
+        return self.parts.work
+
+    def read(self) -> SpooledMixture:
+        """Spool every part of the mixture; number pictures and find rows that came before."""
+        config = self.config
+        tasks = [_ReadTask(part) for part in parts_of(config.mixture)]
+        function = partial(_read_part, self.work, self.raw_uri, config.mixture, config.seed)
+        spooled: dict[str, Spooled] = {}
+        for task, result in self.parts.results(function, tasks):
+            spooled[task.part] = Spooled(**result)
+            rows = sum(result["num_rows"])
+            self.reporter.on_note(f"Read {rows:,} rows of {task.part}")
+        read = number_mixture(self.work, [spooled[task.part] for task in tasks])
+        self._stop_if_too_many(read.num_rejected, read.total, partial(_first_rejects, self, read))
+        return read
+
+    def check_images(self, read: SpooledMixture) -> _Images:
+        """Check and pack every distinct picture once, however many rows show it."""
+        config = self.config
+        plan = plan_images(read, self.parts, self.raw_uri, self.reporter.on_note)
+        job = ImageJob(
+            self.work, self.raw_uri, config.embed_images, config.verify_images,
+            config.follow_links, config.num_threads,
+        )  # fmt: skip
+        done: dict[int, dict[str, Any]] = {}
+        problems: dict[int, str] = {}
+        num_done = 0
+        for task, result in self.parts.results(partial(check_images, job), plan.tasks):
+            done[task.number] = result
+            numbers = plan.pictures[task.number]
+            problems.update({numbers[int(at)]: why for at, why in result["problems"].items()})
+            num_done += len(numbers)
+            self.reporter.on_progress(num_done, len(read.pictures) + read.total)
+            # Each bad picture spoils one row at least.
+            self._stop_if_too_many(
+                len(problems), read.total, lambda: "; ".join(list(problems.values())[:3])
             )
-        )
-        for (record, image_index), segments in zip(pairs, rendered, strict=True):
-            sample = segments if isinstance(segments, DataError) else next(encoded)
-            if isinstance(sample, DataError):
-                yield _reject(record, str(sample))
-                continue
-            num_tokens = len(sample.input_ids) + (
-                self._patches - 1 if record.image is not None else 0
+        images = _Images(np.full(len(read.pictures), -1, dtype=np.int32), problems, [])
+        count = 0
+        for task in plan.tasks:
+            result = done[task.number]
+            for position, picture in enumerate(plan.pictures[task.number]):
+                if str(position) not in result["problems"]:
+                    images.indices[picture] = count
+                    count += 1
+            if result["good"]:
+                images.shards.append((f"{task.name}.arrow", result["sha256"]))
+        return images
+
+    def encode(self, read: SpooledMixture, images: _Images, job: RowJob) -> list[dict[str, Any]]:
+        """Encode the rows of every spooled file; the results are in the order of the files."""
+        tasks = [_row_task(read, images, number, self.work) for number in range(len(read.files))]
+        done: dict[int, dict[str, Any]] = {}
+        rejected = num_done = 0
+        for task, result in self.parts.results(partial(encode_rows, job), tasks):
+            done[task.number] = result
+            summary = Summary.from_json(result["summary"])
+            rejected += summary.num_rejected
+            num_done += read.num_rows[task.number]
+            self.reporter.on_progress(
+                len(read.pictures) + num_done, len(read.pictures) + read.total
             )
-            yield {
-                "id": record.id,
-                "source": record.source,
-                "input_ids": sample.input_ids,
-                "supervised": spans_of(sample.labels),
-                "image": record.image,
-                "image_index": image_index,
-                "num_tokens": num_tokens,
-                "num_supervised": sample.num_supervised,
-            }
+            self._stop_if_too_many(rejected, read.total, partial(_reject_lines, self.work, done))
+        if rejected == read.total:
+            first = _reject_lines(self.work, done)
+            raise DataError(f"{self.raw_uri}: no row is left to train on. {first}".strip())
+        return [done[task.number] for task in tasks]
+
+    def _stop_if_too_many(self, bad: int, total: int, first: Callable[[], str]) -> None:
+        allowed = self.config.max_reject_share
+        if bad > REJECTS_TOLERATED and bad > allowed * total:
+            raise DataError(
+                f"{bad:,} of {total:,} rows of {self.raw_uri} are bad ({bad / total:.1%}; "
+                f"allowed {allowed:.1%}): {first()}. "
+                "Mend the data, or allow more with max_reject_share"
+            )
 
 
-def _prepare_chunk(
-    chunk: list[Record | Rejected], files: ImageFiles, encoder: _Encoder, summary: Summary
-) -> Iterator[dict[str, Any] | Rejected]:
-    """Yield one outcome per row, rejected ones first."""
-    records: list[Record] = []
-    for row in chunk:
-        reason = summary.duplicate_of(row) if isinstance(row, Record) else None
-        if isinstance(row, Rejected):
-            yield row
-        elif reason is not None:
-            yield _reject(row, reason)
-        else:
-            records.append(row)
-    checked = files.check(
-        {record.image: record.image_bytes for record in records if record.image is not None}
-    )
-    pairs: list[tuple[Record, int]] = []
-    for record in records:
-        image: CheckedImage | None = None if record.image is None else checked[record.image]
-        if image is not None and image.problem is not None:
-            yield _reject(record, image.problem)
-        else:
-            pairs.append((record, -1 if image is None else image.index))
-    yield from encoder.rows(pairs)
+def _read_part(
+    work: WorkFolder, raw_uri: str, config: MixtureConfig, seed: int, task: _ReadTask
+) -> dict[str, Any]:
+    rows = read_part(open_raw(raw_uri), task.part, config, seed)
+    result = asdict(spool(rows, work, task.name))
+    work.finish(task.name, result)
+    return result
 
 
-def _chunks(rows: Iterable[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, _ROWS_PER_CHUNK)):
-        yield chunk
-
-
-def _reject(record: Record, reason: str) -> Rejected:
-    return Rejected(record.source, record.file, record.index, record.id, reason)
-
-
-def _reject_line(rejected: Rejected) -> dict[str, Any]:
-    return {
-        "source": rejected.source,
-        "file": rejected.file,
-        "index": rejected.index,
-        "id": rejected.id,
-        "reason": rejected.reason,
+def _row_task(read: SpooledMixture, images: _Images, number: int, work: WorkFolder) -> RowTask:
+    pictures = read.picture_of_row[number]
+    indices = np.append(images.indices, np.int32(-1))[pictures]
+    problems = {
+        int(row): images.problems[int(pictures[row])]
+        for row in np.flatnonzero((indices < 0) & (pictures >= 0))
     }
+    repeated = np.flatnonzero(read.duplicates[number])
+    if len(repeated):
+        with work.reading(read.files[number]) as path:
+            names = [row.id for chunk in read_rows(path) for row in chunk]
+        problems.update({int(row): duplicate_reason(names[row]) for row in repeated})
+    return RowTask(number, read.files[number], indices.astype(np.int32).tobytes(), problems)
 
 
-def _stop_if_too_many(summary: Summary, config: PrepareConfig, raw_root: Path) -> None:
-    bad, total = summary.num_rejected, summary.num_rows + summary.num_rejected
-    first = "; ".join(f"{reject.where}: {reject.reason}" for reject in summary.first_rejects)
-    if bad > REJECTS_TOLERATED and bad > config.max_reject_share * total:
-        raise DataError(
-            f"{bad} of {total} rows of {raw_root} are bad ({bad / total:.1%}; "
-            f"allowed {config.max_reject_share:.1%}): {first}. "
-            "Mend the data, or allow more with max_reject_share"
-        )
-    if summary.num_rows == 0:
-        raise DataError(f"{raw_root}: no row is left to train on. {first}".strip())
+def _first_rejects(job: _Job, read: SpooledMixture) -> str:
+    """Return the first rows that the readers rejected, in words."""
+    sentences: list[str] = []
+    for number, file in enumerate(read.files):
+        with job.work.reading(file) as path:
+            row_number = 0
+            for chunk in read_rows(path):
+                for row in chunk:
+                    reason = getattr(row, "reason", None)
+                    if reason is None and read.duplicates[number][row_number]:
+                        reason = duplicate_reason(row.id)
+                    if reason is not None:
+                        sentences.append(f"{row.file}[{row.index}] id={row.id}: {reason}")
+                    row_number += 1
+        if len(sentences) >= _FIRST_REJECTS:
+            break
+    return "; ".join(sentences[:_FIRST_REJECTS])
+
+
+def _reject_lines(work: WorkFolder, done: Iterable[int]) -> str:
+    """Return the first rejects of the parts that are done, in words."""
+    sentences: list[str] = []
+    for number in sorted(done):
+        with work.reading(f"{ROWS}/{number:05d}-rejects.jsonl") as path, path.open() as lines:
+            for line in lines:
+                row = json.loads(line)
+                sentences.append(f"{row['file']}[{row['index']}] id={row['id']}: {row['reason']}")
+                if len(sentences) == _FIRST_REJECTS:
+                    return "; ".join(sentences)
+    return "; ".join(sentences)
 
 
 def _finish(
-    config: PrepareConfig,
-    summary: Summary,
-    output: Path,
-    rows: ShardWriter,
-    images: ShardWriter,
-    image_token_id: int,
-    patches_per_image: int,
+    job: _Job, images: _Images, results: list[dict[str, Any]], row_job: RowJob, output: Path
 ) -> PreparedData:
+    """Put the parts' files in order beside each other, and write what is known of them."""
+    config, work = job.config, job.work
+    summary = Summary()
+    shards: list[tuple[str, str, str]] = []
+    for number, result in enumerate(results):
+        summary.add(Summary.from_json(result["summary"]))
+        for kind in (ROWS, VALIDATION):
+            count, digest = result[kind]
+            if count:
+                shards.append((kind, f"{ROWS}/{number:05d}-{kind}.arrow", digest))
+    shards.sort(key=lambda shard: shard[0] == VALIDATION)
+    shards += [(IMAGES, file, digest) for file, digest in images.shards]
+    taken: list[tuple[str, str]] = []
+    for kind in (ROWS, VALIDATION, IMAGES):
+        of_kind = [(file, digest) for name, file, digest in shards if name == kind]
+        for number, (file, digest) in enumerate(of_kind):
+            work.take(file, output / shard_name(kind, number))
+            taken.append((shard_name(kind, number), digest))
+    with (output / REJECTS_FILE).open("wb") as rejects:
+        for number in range(len(results)):
+            with work.reading(f"{ROWS}/{number:05d}-rejects.jsonl") as path:
+                rejects.write(path.read_bytes())
+    num_images = int((images.indices >= 0).sum())
     prepared = PreparedData(
         stage=config.stage,
         template=config.template,
         image=config.image,
-        image_token_id=image_token_id,
-        patches_per_image=patches_per_image,
+        image_token_id=row_job.image_token_id,
+        patches_per_image=row_job.patches_per_image,
         max_tokens=config.max_tokens,
-        num_rows=summary.num_rows,
+        raw_uri=job.raw_uri,
+        num_rows=summary.num_rows - summary.validation.total(),
+        num_validation=summary.validation.total(),
         num_rejected=summary.num_rejected,
-        num_images=summary.num_images,
+        num_images=num_images,
         num_tokens=summary.num_tokens,
         num_supervised=summary.num_supervised,
         sources=summary.kept_by_source(),
-        content_digest=digest_of(rows.paths + images.paths),
+        content_digest=digest_of_digests(taken),
     )
-    (output / SUMMARY_FILE).write_text(
-        json.dumps(summary.document(), indent=1) + "\n", encoding="utf-8"
-    )
+    document = summary.document(num_images, config.mixture.pilot)
+    (output / SUMMARY_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     write_prepared(output, prepared)
-    for difference in summary.differences():
+    for difference in summary.differences(config.mixture.pilot):
         log.warning("%s; rejects.jsonl says what was left out", difference)
-    log.info(
-        "Prepared %s: %s rows, %s images, %s tokens (%s supervised), %s rejected",
-        config.stage,
-        f"{prepared.num_rows:,}",
-        f"{prepared.num_images:,}",
-        f"{prepared.num_tokens:,}",
-        f"{prepared.num_supervised:,}",
-        f"{prepared.num_rejected:,}",
+    job.reporter.on_note(
+        f"Prepared {config.stage}: {summary.num_rows:,} rows, {num_images:,} images, "
+        f"{summary.num_tokens:,} tokens ({summary.num_supervised:,} supervised), "
+        f"{summary.num_rejected:,} rejected"
     )
     return prepared

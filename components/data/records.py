@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from components.core.errors import DataError
+from components.data.order import stable_hash
 
 Role = Literal["human", "gpt"]
 
 IMAGE_PLACEHOLDER = "<image>"
 """What annotation files write where the picture belongs; in a `Record` it is gone."""
+MAX_ROW_CHARACTERS = 8 << 20
+"""Longest conversation that is tokenised: thousands of times what a sample can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Record:
     index: int = 0
     image_bytes: bytes | None = field(default=None, repr=False)
 
+    @property
+    def key(self) -> int:
+        """A hash that is equal for equal rows; an id alone may recur with other content."""
+        return stable_hash(self.source, self.id, self.image, *(turn.text for turn in self.turns))
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -57,6 +65,11 @@ class Rejected:
     @property
     def where(self) -> str:
         return f"{self.file}[{self.index}] id={self.id}"
+
+
+def duplicate_reason(name: str) -> str:
+    """Return why a row with the key of an earlier one is rejected."""
+    return f"duplicate: the same row with id {name} came before"
 
 
 class BadRecord(DataError):
@@ -126,6 +139,8 @@ def check_turns(turns: Sequence[Turn], has_image: bool) -> None:
         check_unicode(turn.text, f"turn {position}")
     if len(turns) % 2:
         raise BadRecord("the last question has no answer")
+    if (characters := sum(len(turn.text) for turn in turns)) > MAX_ROW_CHARACTERS:
+        raise BadRecord(f"{characters:,} characters of text; the limit is {MAX_ROW_CHARACTERS:,}")
 
 
 def take_placeholder(turns: tuple[Turn, ...], has_image: bool) -> tuple[Turn, ...]:

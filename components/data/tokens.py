@@ -25,7 +25,7 @@ IGNORE_INDEX = -100
 """Label of positions that carry no loss; torch's default for cross entropy."""
 
 Tokenizer = Any
-"""A fast tokenizer of transformers; typed loosely because the library ships no types for it."""
+"""A fast tokenizer of transformers, or its `TextEncoder`; typed loosely, as it has no types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def encode_all(
     patches_per_image: int = 1,
 ) -> list[Encoded | DataError]:
     """Encode many samples at once; a sample that cannot be encoded is a DataError in its place."""
-    encoder = _encoder_of(tokenizer)
+    encoder = encoder_of(tokenizer)
     texts: list[tuple[str, bool]] = []
     for segments in rows:
         texts += _texts_of(segments)
@@ -97,11 +97,15 @@ def expand_image_tokens(
 
 def control_tokens(tokenizer: Tokenizer) -> list[str]:
     """Return the special tokens' texts, which stay plain text wherever a user writes them."""
-    return list(_encoder_of(tokenizer).controls)
+    return list(encoder_of(tokenizer).controls)
 
 
-class _TextEncoder:
-    """Plain text to ids, without control tokens or templates of the tokenizer's own."""
+class TextEncoder:
+    """Plain text to ids, without control tokens or templates of the tokenizer's own.
+
+    Stands for its tokenizer in all functions here. Small and picklable: a process that only encodes
+    needs the library `tokenizers`, but neither transformers nor torch.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         from tokenizers import Tokenizer as Backend
@@ -153,15 +157,17 @@ class _TextEncoder:
         return [*parts, text[start:]] if parts else [text]
 
 
-_ENCODERS: "WeakKeyDictionary[Any, tuple[int, _TextEncoder]]" = WeakKeyDictionary()
+_ENCODERS: "WeakKeyDictionary[Any, tuple[int, TextEncoder]]" = WeakKeyDictionary()
 
 
-def _encoder_of(tokenizer: Tokenizer) -> _TextEncoder:
-    """Build the encoder once per tokenizer; anew when tokens were added to it since."""
+def encoder_of(tokenizer: Tokenizer) -> TextEncoder:
+    """Return the encoder of a tokenizer, built once; anew when tokens were added to it since."""
+    if isinstance(tokenizer, TextEncoder):
+        return tokenizer
     size = len(tokenizer)
     cached = _ENCODERS.get(tokenizer)
     if cached is None or cached[0] != size:
-        cached = (size, _TextEncoder(tokenizer))
+        cached = (size, TextEncoder(tokenizer))
         _ENCODERS[tokenizer] = cached
     return cached[1]
 
@@ -223,7 +229,7 @@ def _texts_of(segments: Sequence[Segment]) -> list[tuple[str, bool]]:
 def _assemble(
     segments: Sequence[Segment],
     pieces: Iterator[list[int]],
-    encoder: _TextEncoder,
+    encoder: TextEncoder,
     image_token_id: int,
 ) -> Encoded:
     ids: list[int] = [] if encoder.bos_id is None else [encoder.bos_id]

@@ -3,6 +3,7 @@
 import threading
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -207,10 +208,15 @@ def test_images_outside_the_prepared_data_need_their_folder(folder, tmp_path):
         stage="pretrain", image={"size_px": 28}, max_tokens=512, embed_images=False
     )
     prepare(config, folder / "raw", build_tokenizer(), IMAGE_TOKEN_ID, PATCHES, tmp_path)
-    with pytest.raises(ConfigError, match="image_root"):
-        next(Loader(tmp_path, 4, PAD_ID).batches())
-    other = Loader(tmp_path, 4, PAD_ID, image_root=folder / "raw")
-    assert len(next(other.batches()).pixels) == 4
+    one = Loader(tmp_path, 4, PAD_ID)
+    elsewhere = Loader(tmp_path, 4, PAD_ID, image_root=folder / "raw")
+    embedded = loader(folder, 4, stage="pretrain")
+    rows = one.rank_rows(0)
+    assert torch.equal(one.batch(0).pixels, elsewhere.batch(0).pixels)
+    for row in rows:
+        assert np.array_equal(one._pixels(row), embedded._pixels(row))
+    with pytest.raises(DataError, match="image_root"):
+        Loader(tmp_path, 4, PAD_ID, image_root=tmp_path).batch(0)
 
 
 def test_leaving_early_ends_the_thread(folder):

@@ -8,7 +8,7 @@ import pytest
 from components.core.config import parse
 from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import PrepareConfig, PreparedData
-from components.data.prepare import prepare
+from components.data.prepare import Reporter, prepare
 from components.data.prepared import read_prepared
 from components.data.shards import ImageReader, RowReader
 from components.data.tokens import IGNORE_INDEX
@@ -44,7 +44,7 @@ def test_captions_with_the_stage_defaults(raw, tokenizer, tmp_path):
     assert list(row.labels[:2]) == [IGNORE_INDEX, IGNORE_INDEX]
     assert list(row.labels[2:]) == list(row.input_ids[2:])
     assert row.num_tokens == len(row.input_ids) + 3
-    assert ImageReader(tmp_path / "out").encoded(3) == jpeg(3)
+    assert ImageReader(tmp_path / "out").image(3).encoded == jpeg(3)
 
 
 def test_the_mixture(raw, tokenizer, tmp_path):
@@ -203,8 +203,9 @@ def test_long_dialogues_are_cut_and_not_split(tmp_path, tokenizer):
 def test_without_embedded_images_only_paths_are_kept(raw, tokenizer, tmp_path):
     run(raw, tokenizer, tmp_path / "out", embed_images=False)
     images = ImageReader(tmp_path / "out")
-    assert images.encoded(2) is None
-    assert images.path(2) == "llava_pretrain/images/00000/000000002.jpg"
+    image = images.image(2)
+    assert (image.encoded, image.file) == (None, None)
+    assert image.path == "llava_pretrain/images/00000/000000002.jpg"
 
 
 def test_the_tokenizer_may_be_a_folder(raw, tokenizer, tmp_path):
@@ -216,11 +217,14 @@ def test_the_tokenizer_may_be_a_folder(raw, tokenizer, tmp_path):
         run(raw, tmp_path / "raw", tmp_path / "three")
 
 
-def test_progress_counts_every_row(raw, tokenizer, tmp_path):
-    seen = []
+def test_progress_counts_every_image_and_row(raw, tokenizer, tmp_path):
+    seen, notes = [], []
     config = PrepareConfig(stage="pretrain", image={"size_px": 28}, max_tokens=512)
-    prepare(config, raw, tokenizer, IMAGE_TOKEN_ID, 4, tmp_path / "out", progress=seen.append)
-    assert seen == [6]
+    reporter = Reporter(lambda done, total: seen.append((done, total)), notes.append)
+    prepare(config, raw, tokenizer, IMAGE_TOKEN_ID, 4, tmp_path / "out", reporter=reporter)
+    assert seen == [(6, 12), (12, 12)]
+    assert notes[0] == "Read 6 rows of llava_pretrain"
+    assert notes[-1].startswith("Prepared pretrain: 6 rows, 6 images")
 
 
 def test_a_folder_without_prepared_data_says_so(tmp_path):

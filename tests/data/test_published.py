@@ -55,14 +55,14 @@ def test_a_pilot_is_compared_with_its_share(pilot):
 
 
 def test_the_summary_shows_published_beside_kept():
-    summary = Summary(pilot=0.001)
+    summary = Summary()
     row = {"source": "okvqa", "num_tokens": 3, "num_supervised": 1, "image_index": 0}
     for _ in range(25):
         summary.keep(row)
     summary.keep({**row, "source": "grocery"})
     summary.reject(Rejected("okvqa", "f", 0, "1", "bad"))
-    sources = summary.document()["sources"]
+    sources = summary.document(num_images=1, pilot=0.001)["sources"]
     assert (sources["okvqa"]["kept"], sources["okvqa"]["published"]) == (25, 9)
     assert sources["grocery"]["published"] is None
-    (sentence,) = summary.differences()
+    (sentence,) = summary.differences(pilot=0.001)
     assert sentence.startswith("okvqa has 25 rows where LLaVA-1.5 has 9 ")

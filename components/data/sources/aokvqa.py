@@ -6,15 +6,15 @@ https://allenai.org/project/a-okvqa.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.annotations import MultipleChoice
 from components.data.json_files import read_json_array
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
 
-def read(root: Path) -> Iterator[MultipleChoice | Rejected]:
+def read(root: RawPath) -> Iterator[MultipleChoice | Rejected]:
     """Yield the questions in file order."""
     path = root / "aokvqa" / "aokvqa_v1p0_train.json"
     seen: set[object] = set()

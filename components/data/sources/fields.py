@@ -5,10 +5,10 @@ field.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from components.data.boxes import Box, to_square
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected, check_unicode
 
 _MOST_PIXELS = 1_000_000
@@ -84,7 +84,9 @@ def square_box(corners: Sequence[Any], width: int, height: int) -> Box:
     return box
 
 
-def rejected(source: str, path: Path, index: int, identity: object, error: BadRecord) -> Rejected:
+def rejected(
+    source: str, path: RawPath, index: int, identity: object, error: BadRecord
+) -> Rejected:
     """Return the reject entry of a raw row."""
     return Rejected(source, path.name, index, str(identity), error.reason)
 

@@ -6,15 +6,15 @@ https://cs.stanford.edu/people/dorarad/gqa/.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.annotations import QuestionAnswer
 from components.data.json_files import read_json_entries
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
 
-def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
+def read(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order."""
     path = root / "gqa" / "train_balanced_questions.json"
     seen: set[object] = set()

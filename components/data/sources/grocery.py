@@ -5,14 +5,14 @@ records.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from components.data.raw_folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 
 FILE = "grocery/grocery_train.json"
 
 
-def read(root: Path) -> Iterator[Record | Rejected]:
+def read(root: RawPath) -> Iterator[Record | Rejected]:
     """Yield the grocery conversations."""
     return read_file(root / FILE, "grocery", "coco/train2017")

@@ -10,10 +10,10 @@ of the table. `file_name` and `text` are the names in Hugging Face's image folde
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.raw_folder import RawPath, open_text
 from components.data.records import (
     IMAGE_PLACEHOLDER,
     BadRecord,
@@ -38,13 +38,13 @@ COLUMNS_HELP = "image with caption, or question with answer (and image)"
 MAX_CELL_CHARACTERS = 1 << 20
 
 
-def read_table(path: Path, source: str) -> Iterator[Record | Rejected]:
+def read_table(path: RawPath, source: str) -> Iterator[Record | Rejected]:
     """Yield each row of a CSV or TSV file, the index counted from 0 below the header.
 
     Raises DataError when the file is missing, or has no header with the columns it needs.
     """
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with open_text(path, newline="") as file:
             header = file.readline()
             delimiter = _delimiter(header)
             columns = next(csv.reader([header], delimiter=delimiter), [])
@@ -53,8 +53,8 @@ def read_table(path: Path, source: str) -> Iterator[Record | Rejected]:
             csv.field_size_limit(MAX_CELL_CHARACTERS)
             cells = csv.reader(file, delimiter=delimiter, strict=True)
             yield from _rows(cells, names, source, path.name)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such table") from None
 
 
 def require_columns(names: Sequence[str], where: str, also: str = "") -> None:

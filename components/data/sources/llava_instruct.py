@@ -5,13 +5,13 @@ Out: records. Reference: liuhaotian/LLaVA-Instruct-150K.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from components.data.raw_folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 
 
-def read(root: Path) -> Iterator[Record | Rejected]:
+def read(root: RawPath) -> Iterator[Record | Rejected]:
     """Yield the conversations; a COCO picture may occur several times."""
     return read_file(
         root / "llava_instruct" / "llava_instruct_150k.json", "llava_instruct", "coco/train2017"

@@ -5,13 +5,13 @@ streamed. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; llava15.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.json_files import read_json_array
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Record, Rejected, parse_record, record_id
 
 
-def read_file(path: Path, source: str, image_folder: str) -> Iterator[Record | Rejected]:
+def read_file(path: RawPath, source: str, image_folder: str) -> Iterator[Record | Rejected]:
     """Yield each row as a record, or as rejected with its reason."""
     for index, raw in read_json_array(path):
         try:

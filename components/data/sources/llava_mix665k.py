@@ -6,14 +6,14 @@ rows it already holds. Reference: liuhaotian/LLaVA-Instruct-150K; llava15.md 1.1
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from components.data.raw_folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 
 FILE = "llava_v1_5_mix665k.json"
 
 
-def read(root: Path) -> Iterator[Record | Rejected]:
+def read(root: RawPath) -> Iterator[Record | Rejected]:
     """Yield the conversations in file order."""
     return read_file(root / FILE, "llava_mix665k", "")

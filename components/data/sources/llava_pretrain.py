@@ -5,13 +5,13 @@ Reference: liuhaotian/LLaVA-Pretrain; llava15.md 1.1.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from components.data.raw_folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 
 
-def read(root: Path) -> Iterator[Record | Rejected]:
+def read(root: RawPath) -> Iterator[Record | Rejected]:
     """Yield the captions."""
     path = root / "llava_pretrain" / "blip_laion_cc_sbu_558k.json"
     return read_file(path, "llava_pretrain", "llava_pretrain/images")

@@ -7,10 +7,10 @@ test), those of a book one after another. Reference: https://ocr-vqa.github.io/,
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.annotations import QuestionAnswer
 from components.data.json_files import read_json_entries
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -18,7 +18,7 @@ FILE = "ocr_vqa/dataset.json"
 TRAIN_SPLIT = 1
 
 
-def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
+def read(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order.
 
     A book whose questions and answers cannot be paired is rejected whole; a bad pair by itself.

@@ -8,10 +8,10 @@ which of the answers it took is not published. Reference: https://okvqa.allenai.
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from components.data.annotations import QuestionAnswer
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected, check_unicode
 from components.data.sources import fields
 from components.data.sources.vqa_pairs import read_pair
@@ -20,7 +20,7 @@ QUESTIONS = "OpenEnded_mscoco_train2014_questions.json"
 ANNOTATIONS = "mscoco_train2014_annotations.json"
 
 
-def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
+def read(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order; one without annotation or answer is rejected."""
     folder = root / "okvqa"
     return read_pair("okvqa", folder / QUESTIONS, folder / ANNOTATIONS, majority_answer)

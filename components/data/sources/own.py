@@ -7,12 +7,20 @@ told from the path and, for JSON, from the first character; a row may be of the 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from os import PathLike
+from pathlib import PurePosixPath
 from typing import Any
 
 from components.core.errors import ConfigError, DataError
 from components.data.image_files import locate
 from components.data.json_files import BadLine, read_json_array, read_json_lines
+from components.data.raw_folder import (
+    RawPath,
+    file_exists,
+    names_in,
+    open_raw,
+    open_text,
+)
 from components.data.records import BadRecord, Record, Rejected, parse_record, record_id
 from components.data.sources.image_table import (
     IMAGE_COLUMNS,
@@ -32,6 +40,7 @@ ACCEPTED = """accepted are
 
 _TEXT_COLUMNS = set(TABLE_COLUMNS) - set(IMAGE_COLUMNS)
 _TABLES = (".csv", ".tsv")
+_IN_FOLDERS = (*_TABLES, ".parquet")
 _LINES = (".jsonl", ".ndjson")
 
 
@@ -40,8 +49,8 @@ class OwnData:
     """Files of one form, and the folder below which their pictures lie."""
 
     form: str
-    files: tuple[Path, ...]
-    image_root: Path
+    files: tuple[RawPath, ...]
+    image_root: RawPath
 
     def rows(self) -> Iterator[Record | Rejected]:
         """Yield every row of every file in order; memory stays at some rows.
@@ -52,27 +61,30 @@ class OwnData:
             yield from _READERS[self.form](file)
 
 
-def open_own(path: Path | str, image_root: Path | str | None = None) -> OwnData:
+def open_own(
+    path: RawPath | str, image_root: RawPath | PathLike[str] | str | None = None
+) -> OwnData:
     """Return the data at a path; pictures lie below `image_root`, else beside the file.
 
     Raises DataError when nothing is there or its form is not known, ConfigError for a root that is
     no folder.
     """
-    path = Path(path)
+    path = open_raw(path) if isinstance(path, str) else path
     form, files = _files_of(path)
-    root = files[0].parent if image_root is None else Path(image_root)
+    root = files[0].parent if image_root is None else open_raw(str(image_root))
     if not root.is_dir():
         raise ConfigError(f"image root {root}: no such folder")
     return OwnData(form, files, root)
 
 
-def read_below(root: Path, path: str) -> Iterator[Record | Rejected]:
+def read_below(root: RawPath, path: str) -> Iterator[Record | Rejected]:
     """Yield the rows of the data at a path below the raw folder, image paths relative to that.
 
     Raises DataError as `open_own` does, and for a path that leaves the raw folder.
     """
-    data = open_own(locate(root, path, root.resolve()))
-    folder = PurePosixPath(data.image_root.relative_to(root).as_posix())
+    full = locate(root, path)
+    data = open_own(full)
+    folder = PurePosixPath(path) if full.is_dir() else PurePosixPath(path).parent
     for row in data.rows():
         if isinstance(row, Rejected) or row.image is None or row.image_bytes is not None:
             yield row
@@ -101,7 +113,7 @@ def parse_own_row(raw: object, source: str, file: str, index: int) -> Record:
     return replace(record, image_bytes=data)
 
 
-def _files_of(path: Path) -> tuple[str, tuple[Path, ...]]:
+def _files_of(path: RawPath) -> tuple[str, tuple[RawPath, ...]]:
     if path.is_dir():
         return _files_in(path)
     if not path.is_file():
@@ -120,10 +132,11 @@ def _files_of(path: Path) -> tuple[str, tuple[Path, ...]]:
     )
 
 
-def _files_in(folder: Path) -> tuple[str, tuple[Path, ...]]:
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    tables = [path for path in files if path.suffix.lower() in _TABLES]
+def _files_in(folder: RawPath) -> tuple[str, tuple[RawPath, ...]]:
+    names = [name for name in names_in(folder) if PurePosixPath(name).suffix.lower() in _IN_FOLDERS]
+    files = [folder / name for name in names if file_exists(folder / name)]
     parts = [path for path in files if path.suffix.lower() == ".parquet"]
+    tables = [path for path in files if path not in parts]
     if len(tables) == 1 and not parts:
         return "table", (tables[0],)
     if parts and not tables:
@@ -132,28 +145,28 @@ def _files_in(folder: Path) -> tuple[str, tuple[Path, ...]]:
     raise DataError(f"{folder}: holds {found}; name the one file that is meant; {ACCEPTED}")
 
 
-def _first_character(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
+def _first_character(path: RawPath) -> str:
+    with open_text(path) as file:
         return file.read(4096).lstrip()[:1]
 
 
-def _read_array(path: Path) -> Iterator[Record | Rejected]:
+def _read_array(path: RawPath) -> Iterator[Record | Rejected]:
     return _parsed(read_json_array(path), path)
 
 
-def _read_lines(path: Path) -> Iterator[Record | Rejected]:
+def _read_lines(path: RawPath) -> Iterator[Record | Rejected]:
     return _parsed(read_json_lines(path), path)
 
 
-def _read_parquet(path: Path) -> Iterator[Record | Rejected]:
+def _read_parquet(path: RawPath) -> Iterator[Record | Rejected]:
     return _parsed(read_parquet_rows(path), path)
 
 
-def _read_table(path: Path) -> Iterator[Record | Rejected]:
+def _read_table(path: RawPath) -> Iterator[Record | Rejected]:
     return read_table(path, path.name)
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Record | Rejected]]] = {
+_READERS: dict[str, Callable[[RawPath], Iterator[Record | Rejected]]] = {
     "array": _read_array,
     "lines": _read_lines,
     "parquet": _read_parquet,
@@ -161,7 +174,7 @@ _READERS: dict[str, Callable[[Path], Iterator[Record | Rejected]]] = {
 }
 
 
-def _parsed(rows: Iterator[tuple[int, Any]], path: Path) -> Iterator[Record | Rejected]:
+def _parsed(rows: Iterator[tuple[int, Any]], path: RawPath) -> Iterator[Record | Rejected]:
     for index, raw in rows:
         if isinstance(raw, BadLine):
             yield Rejected(path.name, path.name, index, str(index), raw.reason)

@@ -7,10 +7,10 @@ as plain objects. No whole file is held, only the pages of some rows and of colu
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.raw_folder import RawPath, open_binary
 from components.data.sources.image_table import TABLE_COLUMNS, require_columns
 
 TURN_COLUMNS = ("conversations", "messages")
@@ -18,7 +18,7 @@ _COLUMNS = {"id", "source", "images", *TURN_COLUMNS, *TABLE_COLUMNS}
 _ROWS_PER_BATCH = 64
 
 
-def read_parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_parquet_rows(path: RawPath) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (index, row) with column names in lower case; turns stored as JSON text are parsed.
 
     Raises DataError when the file is missing, damaged, or lacks the columns of a sample.
@@ -27,7 +27,7 @@ def read_parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_binary(path) as binary, pq.ParquetFile(binary) as file:
             found = {name.lower(): name for name in file.schema_arrow.names}
             if not found.keys() & set(TURN_COLUMNS):
                 require_columns(list(found), str(path), also=" or ".join(TURN_COLUMNS))

@@ -7,7 +7,6 @@ https://github.com/lichengunc/refer.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
@@ -15,6 +14,7 @@ from components.data.annotations import Region
 from components.data.boxes import Box
 from components.data.json_files import read_json_rows
 from components.data.plain_pickle import read_plain_pickle
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -22,7 +22,7 @@ REFS = "refs(unc).p"
 _PREFIX = "COCO_train2014_"
 
 
-def read(root: Path) -> Iterator[Region | Rejected]:
+def read(root: RawPath) -> Iterator[Region | Rejected]:
     """Yield the expressions of the training split in file order.
 
     A reference that cannot be placed is rejected whole; a bad expression by itself.

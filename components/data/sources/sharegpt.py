@@ -8,10 +8,10 @@ splits them instead). Reference: LLaVA-1.5 Appendix A; FastChat's cleaning of Sh
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from components.data.json_files import read_json_array
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Record, Rejected, Role, Turn, check_turns, record_id
 
 _ROLES: dict[str, Role] = {"human": "human", "user": "human", "gpt": "gpt", "chatgpt": "gpt"}
@@ -19,7 +19,7 @@ _RESTARTED_LIST = re.compile(r"^1\. (?:(?!^2\. ).)*^1\. ", re.MULTILINE | re.DOT
 """A numbered list whose every item is 1: the mark of a conversation spoilt by HTML conversion."""
 
 
-def read(root: Path) -> Iterator[Record | Rejected]:
+def read(root: RawPath) -> Iterator[Record | Rejected]:
     """Yield the conversations that survive the filter; the others are rejected with the reason."""
     path = root / "sharegpt" / "sharegpt_v3.json"
     for index, raw in read_json_array(path):

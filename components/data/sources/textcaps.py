@@ -6,15 +6,15 @@ https://textvqa.org/textcaps/.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.annotations import Caption
 from components.data.json_files import read_json_rows
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
 
-def read(root: Path) -> Iterator[Caption | Rejected]:
+def read(root: RawPath) -> Iterator[Caption | Rejected]:
     """Yield the captions in file order, several per picture."""
     path = root / "textcaps" / "TextCaps_0.1_train.json"
     for index, row in read_json_rows(path, "data"):

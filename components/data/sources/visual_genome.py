@@ -8,11 +8,11 @@ https://homes.cs.washington.edu/~ranjay/visualgenome/api.html.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from components.data.annotations import Region
 from components.data.json_files import read_json_array
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
@@ -26,7 +26,7 @@ class _Image(NamedTuple):
     height: int
 
 
-def read(root: Path) -> Iterator[Region | Rejected]:
+def read(root: RawPath) -> Iterator[Region | Rejected]:
     """Yield the regions in file order; a bad region does not cost the others of its picture."""
     folder = root / "vg"
     images = _images(folder / IMAGES)
@@ -53,7 +53,7 @@ def read(root: Path) -> Iterator[Region | Rejected]:
                 yield fields.rejected("visual_genome", path, index, name, error)
 
 
-def _images(path: Path) -> dict[int, _Image]:
+def _images(path: RawPath) -> dict[int, _Image]:
     """Place and size of each picture by its id; damaged rows are left out and so missed later."""
     images: dict[int, _Image] = {}
     for _, row in read_json_array(path):

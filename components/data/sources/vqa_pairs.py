@@ -7,17 +7,17 @@ https://visualqa.org/vqa_v2_data_format (the format), llava15.md 1.1 (the pictur
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from components.data.annotations import QuestionAnswer
 from components.data.json_files import read_json_rows
+from components.data.raw_folder import RawPath
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
 
 
 def read_pair(
-    source: str, questions: Path, annotations: Path, answer_of: Callable[[Any], str]
+    source: str, questions: RawPath, annotations: RawPath, answer_of: Callable[[Any], str]
 ) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order with the answer that `answer_of` takes from an annotation.
 
@@ -44,7 +44,7 @@ def read_pair(
             )
 
 
-def _answers(path: Path, answer_of: Callable[[Any], str]) -> dict[int, str | BadRecord]:
+def _answers(path: RawPath, answer_of: Callable[[Any], str]) -> dict[int, str | BadRecord]:
     """The answer of each question, or why it has none.
 
     Only that is kept; ten answers to each of VQAv2's 443,757 questions fill the memory.

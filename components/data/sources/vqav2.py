@@ -6,9 +6,9 @@ https://visualqa.org/download.html.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.data.annotations import QuestionAnswer
+from components.data.raw_folder import RawPath
 from components.data.records import Rejected
 from components.data.sources import fields
 from components.data.sources.vqa_pairs import read_pair
@@ -17,7 +17,7 @@ QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"
 ANNOTATIONS = "v2_mscoco_train2014_annotations.json"
 
 
-def read(root: Path) -> Iterator[QuestionAnswer | Rejected]:
+def read(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
     """Yield the questions in file order; one without annotation is rejected."""
     folder = root / "vqav2"
     return read_pair(

@@ -283,7 +283,7 @@ def test_every_form_can_be_trained_on(tmp_path, tokenizer, write):
     path = write(root / "mine").relative_to(root).as_posix()
     prepared, kept, rows = prepared_own(root, tokenizer, path)
     assert (prepared.num_rows, prepared.num_rejected, prepared.num_images) == (2, 0, 2)
-    pictures = [kept.encoded(rows.row(index).image_index) for index in range(2)]
+    pictures = [kept.image(rows.row(index).image_index).encoded for index in range(2)]
     assert pictures == list(PICTURES.values())
 
 
