@@ -98,13 +98,12 @@ def _translated(uri: str, action: Callable[[], Result]) -> Result:
     except (StoreError, FileNotFoundError, FileExistsError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) or is_remote_trouble(error):
+        if isinstance(error, OSError) or _is_remote_trouble(error):
             raise translate(uri, error) from error
         raise
 
 
-def is_remote_trouble(error: BaseException) -> bool:
-    """Return whether the error comes out of a client library of an object store."""
+def _is_remote_trouble(error: BaseException) -> bool:
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     return bool(modules & {"botocore", "aiobotocore", "aiohttp", "fsspec", "s3fs"})
 

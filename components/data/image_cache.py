@@ -57,8 +57,8 @@ class ImageCache:
             data = path.read_bytes()
             os.utime(path)
             return data
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # not here, or the cache is of no use: the store has it
         data = _from_raw(image, root)
         try:
             self._keep(path, data)

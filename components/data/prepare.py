@@ -158,9 +158,12 @@ class _Job:
         spooled: dict[str, Spooled] = {}
         for task, result in self.parts.results(function, tasks):
             spooled[task.part] = Spooled(**result)
-            rows = sum(result["num_rows"])
-            self.reporter.on_note(f"Read {rows:,} rows of {task.part}")
+            log.info("Read %s rows of %s", f"{sum(result['num_rows']):,}", task.part)
         read = number_mixture(self.work, [spooled[task.part] for task in tasks])
+        self.reporter.on_note(
+            f"Read {read.total:,} rows of {', '.join(task.part for task in tasks)}: "
+            f"{len(read.pictures):,} images"
+        )
         self._stop_if_too_many(read.num_rejected, read.total, partial(_first_rejects, self, read))
         return read
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, TextIO, cast
 from upath import UPath
 
 from components.core.errors import DataError, StoreUnavailable
-from components.core.store_faults import guarded, is_remote_trouble, translate
+from components.core.store_faults import guarded
 
 RawPath = Path | UPath
 """A local path, or a remote one with the same methods."""
@@ -23,6 +23,8 @@ RawPath = Path | UPath
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 30
 """How long a request may stay silent; botocore waits 60 s, and s3fs asks up to five times."""
+MAX_ATTEMPTS = 3
+"""Requests that botocore makes for one answer; `guarded` and the step layer try again later."""
 
 
 def open_raw(address: str | os.PathLike[str]) -> RawPath:
@@ -35,9 +37,13 @@ def open_raw(address: str | os.PathLike[str]) -> RawPath:
         return Path("/" + rest.lstrip("/"))
     if protocol != "s3":
         return UPath(text)
-    timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+    patience = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "retries": {"mode": "standard", "max_attempts": MAX_ATTEMPTS},
+    }
     # Without listings a file that has just been put there is seen.
-    return UPath(text, use_listings_cache=False, config_kwargs=timeouts)
+    return UPath(text, use_listings_cache=False, config_kwargs=patience)
 
 
 def check_folder(root: RawPath) -> None:
@@ -56,12 +62,12 @@ def names_in(folder: RawPath) -> list[str]:
     """Return the names directly below a folder, sorted; none where there is no such folder."""
 
     def listed() -> list[str]:
-        return sorted(path.name for path in folder.iterdir())
+        try:
+            return sorted(path.name for path in folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
-    try:
-        return listed() if isinstance(folder, Path) else guarded(str(folder), listed)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    return listed() if isinstance(folder, Path) else guarded(str(folder), listed)
 
 
 def open_binary(path: RawPath) -> BinaryIO:
@@ -128,19 +134,18 @@ class _RemoteFile(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
-        try:
-            data = self._file.read(len(buffer))
-        except Exception as error:
-            if isinstance(error, OSError) or is_remote_trouble(error):
-                raise translate(self._uri, error) from error
-            raise
+        data = guarded(self._uri, lambda: self._read(len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read(self, size: int) -> bytes:
+        data = self._file.read(size)
         if not data and self._file.tell() < self._size:
             raise StoreUnavailable(
                 f"{self._uri}: the store sent {self._file.tell():,} of {self._size:,} bytes; "
                 "run the same command later"
             )
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
     def close(self) -> None:
         if not self.closed:

@@ -20,11 +20,15 @@ Result = TypeVar("Result")
 def ray_map(
     function: Callable[[Task], Result], tasks: Sequence[Task], num_cpus: float = 1
 ) -> Iterator[Result]:
-    """Yield `function(task)` of every task. Raises the LavaflowError that a task raised."""
+    """Yield `function(task)` of every task. Raises the LavaflowError that a task raised.
+
+    A task that is alone is done in this process, for there is nothing to share out.
+    """
+    if len(tasks) < 2:
+        yield from map(function, tasks)
+        return
     import ray.data
 
-    if not tasks:
-        return
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -1,45 +1,11 @@
-"""A local store and an S3 store, the latter on a moto server in this process."""
+"""A store of each kind."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components.core.store import Store
-
-BUCKET = "lavaflow-test"
-
-
-@pytest.fixture(scope="session")
-def s3_address() -> Iterator[str]:
-    """Address of a running S3 server."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_environment(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Point botocore to the server as a user would, by the environment; returns its address."""
-    import s3fs
-
-    values = {
-        "AWS_ENDPOINT_URL": s3_address,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-    # The same cached instance as the store uses: making one loads botocore's large tables.
-    files = s3fs.S3FileSystem(use_listings_cache=False)
-    if not files.exists(BUCKET):
-        files.mkdir(BUCKET)
-    return s3_address
+from tests.conftest import BUCKET
 
 
 @pytest.fixture(params=["local", "s3", "memory"])

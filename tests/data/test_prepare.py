@@ -223,7 +223,7 @@ def test_progress_counts_every_image_and_row(raw, tokenizer, tmp_path):
     reporter = Reporter(lambda done, total: seen.append((done, total)), notes.append)
     prepare(config, raw, tokenizer, IMAGE_TOKEN_ID, 4, tmp_path / "out", reporter=reporter)
     assert seen == [(6, 12), (12, 12)]
-    assert notes[0] == "Read 6 rows of llava_pretrain"
+    assert notes[0] == "Read 6 rows of llava_pretrain: 6 images"
     assert notes[-1].startswith("Prepared pretrain: 6 rows, 6 images")
 
 
