@@ -1,15 +1,27 @@
-"""An S3 server for the tests that need one, on a moto server in this process."""
+"""What tests of several floors need: a raw folder, an S3 server."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.data.samples import write_captions, write_mixture
 
 BUCKET = "lavaflow-test"
 
 
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A raw folder with 6 captions and four images' worth of each mixture source."""
+    root = tmp_path / "raw"
+    write_captions(root)
+    write_mixture(root)
+    return root
+
+
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
-    """Address of a running S3 server."""
+    """Address of a server in this process."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.core.store import Store
 from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
@@ -35,7 +36,8 @@ COORDINATES = Resources(num_cpus=0)
 
 # What training reads of the data floor; how the data came about does not matter to it.
 LOADING = [
-    f"components.data.{name}" for name in ("loader", "order", "batch", "shards", "images", "tokens")
+    f"components.data.{name}"
+    for name in ("loader", "order", "packing", "batch", "shards", "images", "tokens")
 ]
 
 
@@ -217,7 +219,7 @@ def evaluate_benchmark(
     scores = evaluate_on(
         config,
         config.benchmarks[0],
-        context.input_path(inputs["raw"]),
+        _raw_with_benchmarks(inputs["raw"], context),
         target,
         context.output_path,
         context.resume_path(),
@@ -264,7 +266,7 @@ def deploy_version(
                 question=question,
                 answer=ask(endpoint.url, question, image, max_tokens=config.samples.max_new_tokens),
             )
-            for image, question in _samples(config, context.input_path(inputs["raw"]))
+            for image, question in _samples(config, _raw_with_benchmarks(inputs["raw"], context))
         )
     finally:
         if not serves:
@@ -280,6 +282,18 @@ def deploy_version(
         serves=serves,
         answers=answers,
     )
+
+
+def _raw_with_benchmarks(raw: RawData, context: StepContext) -> Path:
+    """Return a local folder with the raw data's `eval`.
+
+    Of a raw folder in an object store, with its hundreds of gigabytes, no more than that is copied.
+    """
+    if "://" not in raw.uri or context.store.relative(raw.uri) is not None:
+        return context.input_path(raw)
+    # Such a folder may change; a copy stands for the content that the digest names.
+    cache_path = Path(context.store.cache_path) / raw.digest[:32]
+    return Store(raw.uri, str(cache_path)).local_copy("eval").parent
 
 
 def _samples(config: DeployConfig, raw_path: Path) -> list[tuple[Path, str]]:

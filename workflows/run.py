@@ -217,7 +217,7 @@ def _chain(
         return chain, None
     assert isinstance(recipe, PipelineConfig)
     base = read_base(recipe.base, home.path)
-    raw: RawData | None = read_raw(recipe, home.path)
+    raw: RawData | None = read_raw(recipe)
     return chain, pipeline.build(chain, recipe, base, raw, home.tracking_uri)
 
 

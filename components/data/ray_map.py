@@ -5,6 +5,7 @@ Data hands out a task at a time, only as many as there are processors for, and o
 process or a machine dies.
 """
 
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ def ray_map(
         return
     import ray.data
 
+    # The job tells of its progress itself.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -60,6 +60,10 @@ class StageConfig(Config):
     are balanced by cost. None: cut by `micro_batch`. Original: none."""
     zero_stage: Literal[1, 2, 3] = Field(default=2, json_schema_extra={"identity": False})
     """DeepSpeed ZeRO stage: what is split over the workers. Original: 2; then 3."""
+    loader_threads: int = Field(default=1, gt=0, json_schema_extra={"identity": False})
+    """Threads that read and decode images ahead, in each worker. Original: 4 processes."""
+    image_cache_bytes: int = Field(default=50 * 2**30, gt=0, json_schema_extra={"identity": False})
+    """Most bytes of images from an object store that a machine keeps on its disk."""
     activation_checkpointing: bool = Field(default=False, json_schema_extra={"identity": False})
     """Recompute activations in the backward pass to save memory. Original: true in both stages."""
     num_workers: int = Field(default=1, gt=0, json_schema_extra={"identity": False})

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from components.data.loader import Batch
 
 
+IMAGE_CACHE = ".cache/lavaflow/images"
+"""Where images of an object store are kept on a worker's machine, below the home folder."""
+
+
 class BatchSource(Protocol):
     """Yields one rank's share of each global batch, from any step on."""
 
@@ -85,6 +89,7 @@ class Materials:
         self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int
     ) -> BatchSource:
         """Return this rank's share of every global batch."""
+        from components.data.image_cache import ImageCache
         from components.data.loader import Loader
 
         return Loader(
@@ -96,6 +101,8 @@ class Materials:
             seed=config.seed,
             epochs=config.epochs,
             pack_tokens=config.pack_tokens,
+            num_threads=config.loader_threads,
+            image_cache=ImageCache(Path.home() / IMAGE_CACHE, config.image_cache_bytes),
         )
 
     def write_model(

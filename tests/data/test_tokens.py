@@ -1,5 +1,8 @@
 """Ids and labels against tables written by hand, the prefix property, control tokens in content."""
 
+import json
+import pickle
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,9 +12,11 @@ from components.data.conversation import render
 from components.data.records import Turn
 from components.data.tokens import (
     IGNORE_INDEX,
+    TextEncoder,
     control_tokens,
     encode,
     encode_all,
+    encoder_of,
     expand_image_tokens,
 )
 from tests.data.samples import IMAGE_TOKEN_ID, SPACE
@@ -242,3 +247,70 @@ def test_normal_rows_have_the_ids_of_the_tokenizer_itself(tokenizer):
     text = "".join(segment.text for segment in whole)
     own = tokenizer(text, add_special_tokens=False).input_ids
     assert encoded.input_ids == [tokenizer.bos_token_id, *own]
+
+
+WORDS = [*"  abcehinrstuAT.,\n", SPACE, "\u00e9", "\u4e16", "<s>", "</s>", "cat", "this"]
+TEXTS = st.lists(st.sampled_from(WORDS)).map("".join)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.tuples(TEXTS, st.booleans()), max_size=4))
+def test_words_have_the_pieces_that_they_have_in_their_text(tokenizer, texts):
+    by_word = encoder_of(tokenizer)
+    whole = TextEncoder(tokenizer)
+    assert by_word._by_word
+    whole._by_word = False
+    assert by_word.encode_texts(texts) == whole.encode_texts(texts)
+
+
+def test_words_are_forgotten_rather_than_fill_the_memory(tokenizer, monkeypatch):
+    monkeypatch.setattr("components.data.tokens._WORDS_REMEMBERED", 5)
+    encoder, fresh = TextEncoder(tokenizer), TextEncoder(tokenizer)
+    for number in range(20):
+        text = (f"a cat {number} " + "x" * 70 * number, True)
+        expected = fresh.encode_texts([text])
+        assert encoder.encode_texts([text]) == expected
+        assert len(encoder._pieces) <= 5
+        assert all(len(word) <= 64 for word in encoder._pieces)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["model"]["vocab"].update({f"a{SPACE}b": 490}),
+        lambda state: state.update(normalizer={"type": "NFKC"}),
+        lambda state: state["pre_tokenizer"].update(split=True),
+        lambda state: state["added_tokens"].append(
+            {
+                "id": 490,
+                "content": "<image>",
+                "single_word": False,
+                "lstrip": True,
+                "rstrip": False,
+                "normalized": False,
+                "special": False,
+            }
+        ),
+    ],
+)
+def test_a_tokenizer_whose_pieces_may_reach_over_spaces_sees_whole_texts(tokenizer, change):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    change(state)
+    other = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)),
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+    assert not TextEncoder(other)._by_word
+
+
+def test_the_encoder_travels_to_other_processes(tokenizer):
+    encoder = encoder_of(tokenizer)
+    copy = pickle.loads(pickle.dumps(encoder))
+    text = [("What is this </s> cat", True)]
+    assert copy.encode_texts(text) == encoder.encode_texts(text)
+    assert encoder_of(copy) is copy

@@ -57,6 +57,7 @@ def llava15_7b() -> PipelineConfig:
             zero_stage=2,
             num_workers=NUM_GPUS,
             num_cpus_per_worker=8,
+            loader_threads=4,
             num_gpus_per_worker=1,
             # The original writes none before the end; 2,180 steps take some hours.
             checkpoint_every_steps=200,
@@ -73,6 +74,7 @@ def llava15_7b() -> PipelineConfig:
             zero_stage=3,
             num_workers=NUM_GPUS,
             num_cpus_per_worker=8,
+            loader_threads=4,
             num_gpus_per_worker=1,
             checkpoint_every_steps=500,
             activation_checkpointing=True,
