@@ -34,7 +34,9 @@ MIXTURE_SOURCES = (
 )
 """Sources of the finetune stage, in the order in which they are concatenated."""
 READY_SOURCES = ("llava_mix665k",)
-"""Released mixtures, taken in place of `MIXTURE_SOURCES`, whose rows they already hold."""
+"""Released mixtures, taken in place of `MIXTURE_SOURCES`, whose rows they already hold.
+
+A row that they repeat weighs more by that (A-OKVQA, once per choice), so it is no duplicate."""
 OPTIONAL_SOURCES = ("grocery",)
 """Sources that may be absent from the raw folder: the house's own."""
 KNOWN_SOURCES = CAPTION_SOURCES + MIXTURE_SOURCES + READY_SOURCES

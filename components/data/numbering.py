@@ -68,10 +68,10 @@ def number_mixture(work: WorkFolder, parts: Sequence[Spooled]) -> SpooledMixture
 def _repeated(
     keys: Sequence[NDArray[np.uint64]], good: Sequence[NDArray[np.bool_]]
 ) -> list[NDArray[np.bool_]]:
-    """Return which good rows have the key of an earlier good row."""
+    """Return which good rows have the key of an earlier good row; the key 0 stands for none."""
     if not keys:
         return []
-    is_good = np.concatenate(good)
+    is_good = np.concatenate(good) & (np.concatenate(keys) != 0)
     _, first = np.unique(np.concatenate(keys)[is_good], return_index=True)
     among_good = np.ones(int(is_good.sum()), dtype=np.bool_)
     among_good[first] = False

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from components.data.config import READY_SOURCES
 from components.data.records import Record, Rejected, Turn
 from components.data.shards import ShardFile, open_shard
 from components.data.work_folder import WorkFolder
@@ -31,7 +32,7 @@ ROW_SCHEMA = pa.schema(
         ("texts", pa.list_(pa.string())),  # human, gpt, human ...; null for a rejected row
         ("image", pa.string()),
         ("picture", pa.int32()),  # number in the part's pictures, -1 without one
-        ("key", pa.uint64()),  # hash of source, id, image and texts: equal for equal rows
+        ("key", pa.uint64()),  # equal for equal rows; 0 where a repetition is meant
         ("reason", pa.string()),  # why the row is rejected, null for a good one
     ]
 )
@@ -160,7 +161,7 @@ def _plain(row: Record | Rejected, numbers: dict[str, int]) -> dict[str, object]
         "texts": texts,
         "image": row.image,
         "picture": -1 if row.image is None else numbers[row.image],
-        "key": row.key,
+        "key": 0 if row.source in READY_SOURCES else row.key,
         "reason": None,
     }
 

@@ -49,22 +49,34 @@ def loader(folder, global_batch=8, stage="finetune", **options):
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    global_batch=st.sampled_from([4, 8, 12]),
+    global_batch=st.sampled_from([8, 16, 24]),
     seed=st.integers(0, 3),
     start=st.integers(0, 20),
+    pack_tokens=st.sampled_from([None, 800, 1024]),
 )
-def test_a_global_batch_does_not_depend_on_ranks_or_restarts(folder, global_batch, seed, start):
+def test_a_global_batch_does_not_depend_on_ranks_or_restarts(
+    folder, global_batch, seed, start, pack_tokens
+):
     whole = loader(folder, global_batch, seed=seed, epochs=2)
+    expected = [
+        sorted(zip(batch.sources, batch.sample_ids, strict=True)) for batch in whole.batches()
+    ]
     start %= whole.num_steps
-    for world_size in (1, 2, 4):
-        ranks = [
-            loader(folder, global_batch, seed=seed, epochs=2, rank=rank, world_size=world_size)
-            for rank in range(world_size)
-        ]
-        for step in range(start, whole.num_steps):
+    for world_size in (1, 2, 4, 8):
+        options = {"seed": seed, "epochs": 2, "world_size": world_size, "pack_tokens": pack_tokens}
+        ranks = [loader(folder, global_batch, rank=rank, **options) for rank in range(world_size)]
+        # Each rank begins at the step at once, as after a restart.
+        shares = [rank.batches(start_step=start) for rank in ranks]
+        for step, batches in enumerate(zip(*shares, strict=True), start):
             parts = [rank.rank_rows(step) for rank in ranks]
             assert sorted(chain(*parts)) == sorted(whole.global_rows(step))
-            assert {len(part) for part in parts} == {global_batch // world_size}
+            seen = [zip(batch.sources, batch.sample_ids, strict=True) for batch in batches]
+            assert sorted(chain(*seen)) == expected[step]
+            if pack_tokens is None:
+                assert {len(part) for part in parts} == {global_batch // world_size}
+            else:
+                assert len({len(batch.packs) for batch in batches}) == 1
+        assert step == whole.num_steps - 1
 
 
 def test_an_epoch_shows_every_row_at_most_once_and_differs_from_the_next(folder):
