@@ -157,7 +157,7 @@ def prepare_data(
     config: PrepareConfig, inputs: dict[str, Any], context: StepContext
 ) -> PreparedData:
     """Step function of `prepare-*`."""
-    from components.data.prepare import Reporter
+    from components.data.parts import Reporter
     from components.data.prepare import prepare as prepare_rows
     from components.data.ray_map import ray_map
     from components.model.tokenizer import load_tokenizer

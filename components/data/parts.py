@@ -5,12 +5,15 @@ task with its result, at first of those that an earlier run of the job has finis
 writes its own result, last of all. Does not know what the parts are about.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from components.data.work_folder import WorkFolder
+
+log = logging.getLogger(__name__)
 
 
 class Task(Protocol):
@@ -31,6 +34,16 @@ class Run(Protocol):
     def __call__(self, function: Callable[[Any], Any], tasks: Sequence[Any], /) -> Iterable[Any]:
         """Yield the result of each task."""
         ...
+
+
+@dataclass
+class Reporter:
+    """Who is told how far the job is."""
+
+    on_progress: Callable[[int, int], None] = lambda done, total: None
+    """Rows and images done, of all there are."""
+    on_note: Callable[[str], None] = log.info
+    """A sentence at the end of a pass."""
 
 
 @dataclass(frozen=True)

@@ -24,42 +24,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.core.errors import DataError
+from components.data.assembly import CheckedImages, assemble, in_words
 from components.data.config import MixtureConfig, PrepareConfig, PreparedData
 from components.data.image_parts import ImageJob, check_images
 from components.data.image_plan import plan_images
 from components.data.mixture import parts_of, read_part
 from components.data.numbering import SpooledMixture, number_mixture
-from components.data.parts import Parts, Run
-from components.data.prepared import write_prepared
+from components.data.parts import Parts, Reporter, Run
 from components.data.raw_folder import check_folder, open_raw
 from components.data.records import duplicate_reason
 from components.data.row_parts import RowJob, RowTask, encode_rows
-from components.data.shards import IMAGES, ROWS, VALIDATION, digest_of_digests, shard_name
+from components.data.shards import ROWS
 from components.data.spool import Spooled, read_rows, spool
 from components.data.summary import Summary
-from components.data.tokens import Tokenizer, encoder_of
+from components.data.text_encoder import Tokenizer, encoder_of
 from components.data.work_folder import WorkFolder
 
 log = logging.getLogger(__name__)
 
-SUMMARY_FILE = "summary.json"
-REJECTS_FILE = "rejects.jsonl"
 REJECTS_TOLERATED = 20
 """So many rejected rows never stop a run, whatever their share; small data sets need the slack."""
 _FIRST_REJECTS = 3
-
-
-@dataclass
-class Reporter:
-    """Who is told how far the job is."""
-
-    on_progress: Callable[[int, int], None] = lambda done, total: None
-    """Rows and images done, of all there are."""
-    on_note: Callable[[str], None] = log.info
-    """A sentence at the end of a pass."""
 
 
 def prepare(
@@ -75,11 +62,11 @@ def prepare(
 ) -> PreparedData:
     """Write the prepared data of one stage into `output_path` and return its record.
 
-    `raw_uri` and `work_uri` may be remote; what an interrupted call left in `work_uri` is taken up,
-    and nothing is kept there between calls without it. `tokenizer` is a fast tokenizer, or the
-    folder of one. `image_token_id` and `patches_per_image` are those of the model. Raises DataError
-    when an annotation file is missing or damaged, when too many rows are bad, or when none is left;
-    StoreError when a store cannot be read.
+    `raw_uri` and `work_uri` may be remote. What an interrupted call of the same settings left in
+    `work_uri` is taken up, the raw data being the same; without it nothing is kept. `tokenizer`
+    is a fast tokenizer, or the folder of one; `image_token_id` and `patches_per_image` are those of
+    the model. Raises DataError when an annotation file is missing or damaged, when too many rows
+    are bad, or when none is left; StoreError when a store cannot be read.
     """
     root, output = open_raw(raw_uri), Path(output_path)
     check_folder(root)
@@ -107,7 +94,9 @@ def prepare(
             config.validation_share, config.seed,
         )  # fmt: skip
         rows = job.encode(read, images, row_job)
-        return _finish(job, images, rows, row_job, output)
+        prepared = assemble(work, images, rows, config, row_job, str(root), output)
+        job.reporter.on_note(in_words(prepared))
+        return prepared
 
 
 def load_tokenizer(folder: Path | str) -> Tokenizer:
@@ -127,16 +116,6 @@ class _ReadTask:
     @property
     def name(self) -> str:
         return f"spool/{self.part}"
-
-
-@dataclass
-class _Images:
-    """What is known of each picture: its number in the shards, or why it cannot be used."""
-
-    indices: NDArray[np.int32]
-    problems: dict[int, str]
-    shards: list[tuple[str, str]]
-    """(file in the work folder, sha256), in order."""
 
 
 @dataclass
@@ -167,7 +146,7 @@ class _Job:
         self._stop_if_too_many(read.num_rejected, read.total, partial(_first_rejects, self, read))
         return read
 
-    def check_images(self, read: SpooledMixture) -> _Images:
+    def check_images(self, read: SpooledMixture) -> CheckedImages:
         """Check and pack every distinct picture once, however many rows show it."""
         config = self.config
         plan = plan_images(read, self.parts, self.raw_uri, self.reporter.on_note)
@@ -188,7 +167,7 @@ class _Job:
             self._stop_if_too_many(
                 len(problems), read.total, lambda: "; ".join(list(problems.values())[:3])
             )
-        images = _Images(np.full(len(read.pictures), -1, dtype=np.int32), problems, [])
+        images = CheckedImages(np.full(len(read.pictures), -1, dtype=np.int32), problems, [])
         count = 0
         for task in plan.tasks:
             result = done[task.number]
@@ -200,7 +179,9 @@ class _Job:
                 images.shards.append((f"{task.name}.arrow", result["sha256"]))
         return images
 
-    def encode(self, read: SpooledMixture, images: _Images, job: RowJob) -> list[dict[str, Any]]:
+    def encode(
+        self, read: SpooledMixture, images: CheckedImages, job: RowJob
+    ) -> list[dict[str, Any]]:
         """Encode the rows of every spooled file; the results are in the order of the files."""
         tasks = [_row_task(read, images, number, self.work) for number in range(len(read.files))]
         done: dict[int, dict[str, Any]] = {}
@@ -238,7 +219,9 @@ def _read_part(
     return result
 
 
-def _row_task(read: SpooledMixture, images: _Images, number: int, work: WorkFolder) -> RowTask:
+def _row_task(
+    read: SpooledMixture, images: CheckedImages, number: int, work: WorkFolder
+) -> RowTask:
     pictures = read.picture_of_row[number]
     indices = np.append(images.indices, np.int32(-1))[pictures]
     problems = {
@@ -283,59 +266,3 @@ def _reject_lines(work: WorkFolder, done: Iterable[int]) -> str:
                 if len(sentences) == _FIRST_REJECTS:
                     return "; ".join(sentences)
     return "; ".join(sentences)
-
-
-def _finish(
-    job: _Job, images: _Images, results: list[dict[str, Any]], row_job: RowJob, output: Path
-) -> PreparedData:
-    """Put the parts' files in order beside each other, and write what is known of them."""
-    config, work = job.config, job.work
-    summary = Summary()
-    shards: list[tuple[str, str, str]] = []
-    for number, result in enumerate(results):
-        summary.add(Summary.from_json(result["summary"]))
-        for kind in (ROWS, VALIDATION):
-            count, digest = result[kind]
-            if count:
-                shards.append((kind, f"{ROWS}/{number:05d}-{kind}.arrow", digest))
-    shards.sort(key=lambda shard: shard[0] == VALIDATION)
-    shards += [(IMAGES, file, digest) for file, digest in images.shards]
-    taken: list[tuple[str, str]] = []
-    for kind in (ROWS, VALIDATION, IMAGES):
-        of_kind = [(file, digest) for name, file, digest in shards if name == kind]
-        for number, (file, digest) in enumerate(of_kind):
-            work.take(file, output / shard_name(kind, number))
-            taken.append((shard_name(kind, number), digest))
-    with (output / REJECTS_FILE).open("wb") as rejects:
-        for number in range(len(results)):
-            with work.reading(f"{ROWS}/{number:05d}-rejects.jsonl") as path:
-                rejects.write(path.read_bytes())
-    num_images = int((images.indices >= 0).sum())
-    prepared = PreparedData(
-        stage=config.stage,
-        template=config.template,
-        image=config.image,
-        image_token_id=row_job.image_token_id,
-        patches_per_image=row_job.patches_per_image,
-        max_tokens=config.max_tokens,
-        raw_uri=job.raw_uri,
-        num_rows=summary.num_rows - summary.validation.total(),
-        num_validation=summary.validation.total(),
-        num_rejected=summary.num_rejected,
-        num_images=num_images,
-        num_tokens=summary.num_tokens,
-        num_supervised=summary.num_supervised,
-        sources=summary.kept_by_source(),
-        content_digest=digest_of_digests(taken),
-    )
-    document = summary.document(num_images, config.mixture.pilot)
-    (output / SUMMARY_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    write_prepared(output, prepared)
-    for difference in summary.differences(config.mixture.pilot):
-        log.warning("%s; rejects.jsonl says what was left out", difference)
-    job.reporter.on_note(
-        f"Prepared {config.stage}: {summary.num_rows:,} rows, {num_images:,} images, "
-        f"{summary.num_tokens:,} tokens ({summary.num_supervised:,} supervised), "
-        f"{summary.num_rejected:,} rejected"
-    )
-    return prepared

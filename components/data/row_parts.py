@@ -27,7 +27,8 @@ from components.data.shards import (
 )
 from components.data.spool import printable, read_rows
 from components.data.summary import Summary
-from components.data.tokens import TextEncoder, encode_all
+from components.data.text_encoder import TextEncoder
+from components.data.tokens import encode_all
 from components.data.work_folder import WorkFolder
 
 
@@ -61,13 +62,18 @@ class RowTask:
         return f"{ROWS}/{self.number:05d}"
 
 
+def row_file(number: int, name: str) -> str:
+    """Return where a part's file of this name lies in the work folder."""
+    return f"{ROWS}/{number:05d}-{name}"
+
+
 def encode_rows(job: RowJob, task: RowTask) -> dict[str, Any]:
     """Write the part's files and return {rows, validation: [count, sha256], summary}."""
     summary = Summary()
     with (
-        job.work.writing(f"{task.name}-{ROWS}.arrow") as rows_path,
-        job.work.writing(f"{task.name}-{VALIDATION}.arrow") as validation_path,
-        job.work.writing(f"{task.name}-rejects.jsonl") as rejects_path,
+        job.work.writing(row_file(task.number, f"{ROWS}.arrow")) as rows_path,
+        job.work.writing(row_file(task.number, f"{VALIDATION}.arrow")) as validation_path,
+        job.work.writing(row_file(task.number, "rejects.jsonl")) as rejects_path,
         job.work.reading(task.file) as spool_path,
     ):
         with (

@@ -23,7 +23,8 @@ from rich.table import Table
 
 from components.data.config import PrepareConfig, PreparedData
 from components.data.loader import Loader
-from components.data.prepare import Reporter, prepare
+from components.data.parts import Reporter
+from components.data.prepare import prepare
 from components.data.ray_map import ray_map
 from tests.benchmarks.annotations_file import build_tokenizer, write_annotations
 from tests.benchmarks.images import photograph

@@ -273,3 +273,20 @@ def test_trusted_images_are_not_opened(raw, tokenizer, tmp_path):
     assert (prepared.num_rows, prepared.num_rejected) == (60, 0)
     with pytest.raises(DataError, match=r"000000000001.jpg was there .* prepare again"):
         Loader(tmp_path / "out", 60, 0).batch(0)
+
+
+def test_an_earlier_job_leaves_nothing_behind(raw, tokenizer, tmp_path, monkeypatch):
+    fresh = run(raw, tokenizer, tmp_path / "fresh")
+    work = str(tmp_path / "work")
+    with monkeypatch.context() as patch:
+        patch.setattr("components.data.spool.ROWS_PER_FILE", 1)
+        run(raw, tokenizer, tmp_path / "out", CONFIG.with_(validation_share=0.3), work_uri=work)
+    kept = files_of(tmp_path / "out")
+    assert len(kept) > 20
+    assert run(raw, tokenizer, tmp_path / "out") == fresh
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "fresh")
+    # The files were shared with the work folder, and must not have been written through.
+    with monkeypatch.context() as patch:
+        patch.setattr("components.data.spool.ROWS_PER_FILE", 1)
+        run(raw, tokenizer, tmp_path / "two", CONFIG.with_(validation_share=0.3), work_uri=work)
+    assert files_of(tmp_path / "two") == kept

@@ -8,7 +8,8 @@ import pytest
 from components.core.config import parse
 from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import PrepareConfig, PreparedData
-from components.data.prepare import Reporter, prepare
+from components.data.parts import Reporter
+from components.data.prepare import prepare
 from components.data.prepared import read_prepared
 from components.data.shards import ImageReader, RowReader
 from components.data.tokens import IGNORE_INDEX

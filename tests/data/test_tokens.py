@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from components.core.errors import DataError
 from components.data.conversation import render
 from components.data.records import Turn
+from components.data.text_encoder import SPACE, TextEncoder, encoder_of
 from components.data.tokens import (
     IGNORE_INDEX,
-    TextEncoder,
     control_tokens,
     encode,
     encode_all,
-    encoder_of,
     expand_image_tokens,
 )
-from tests.data.samples import IMAGE_TOKEN_ID, SPACE
+from tests.data.samples import IMAGE_TOKEN_ID
 
 IMG = "IMG"
 
@@ -264,7 +263,7 @@ def test_words_have_the_pieces_that_they_have_in_their_text(tokenizer, texts):
 
 
 def test_words_are_forgotten_rather_than_fill_the_memory(tokenizer, monkeypatch):
-    monkeypatch.setattr("components.data.tokens._WORDS_REMEMBERED", 5)
+    monkeypatch.setattr("components.data.text_encoder._WORDS_REMEMBERED", 5)
     encoder, fresh = TextEncoder(tokenizer), TextEncoder(tokenizer)
     for number in range(20):
         text = (f"a cat {number} " + "x" * 70 * number, True)
