@@ -1,5 +1,6 @@
 """What tests of several floors need: a raw folder, an S3 server."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from tests.data.samples import write_captions, write_mixture
 
 BUCKET = "lavaflow-test"
+IN_CI = bool(os.environ.get("CI"))
+"""In CI a program that is missing is a failure, not a skip: .ci/run installs what tests need."""
 
 
 @pytest.fixture

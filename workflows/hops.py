@@ -37,7 +37,7 @@ COORDINATES = Resources(num_cpus=0)
 # What training reads of the data floor; how the data came about does not matter to it.
 LOADING = [
     f"components.data.{name}"
-    for name in ("loader", "order", "packing", "batch", "shards", "images", "tokens")
+    for name in ("loader", "order", "packing", "batch", "shards", "images", "squares", "tokens")
 ]
 
 

@@ -25,11 +25,13 @@ from components.data.records import Turn
 from components.data.sources.own import open_own
 from components.data.tokens import encode
 from components.model.tokenizer import load_tokenizer
+from tests.conftest import IN_CI
 from tests.data.samples import jpeg, llava_row, put, write_captions
 
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
 TINY = Path(__file__).parents[2] / "workflows/recipes/tiny_base/language_model"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="needs Chromium")
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +168,7 @@ MEASURE = """<script>addEventListener("load", () => {
 });</script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@NEEDS_CHROMIUM
 @pytest.mark.parametrize("width", [420, 1400])
 def test_a_browser_draws_the_page_and_runs_nothing_of_it(own, view, tmp_path, width):
     page = gallery_page(show_own(own, view, number=9))
@@ -184,7 +186,7 @@ def test_a_browser_draws_the_page_and_runs_nothing_of_it(own, view, tmp_path, wi
     assert found["inside"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@NEEDS_CHROMIUM
 def test_the_policy_of_the_page_forbids_scripts(own, view, tmp_path):
     page = gallery_page(show_own(own, view, number=9)).replace("<main", MEASURE + "<main")
     assert 'id="measured"' not in dom(put(tmp_path / "page.html", page), 800)

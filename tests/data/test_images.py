@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from components.core.errors import DataError
-from components.data import images
+from components.data import images, squares
 from components.data.config import ImageSpec
 from components.data.images import decode, load, normalise, to_pixels
 from tests.data.samples import jpeg, put
@@ -119,6 +119,40 @@ def test_a_picture_of_many_blocks_gives_the_same_pixels(spec):
         Image.core.set_block_size(core)
 
 
+@pytest.mark.parametrize("spec", [PAD, CROP, ImageSpec(size_px=336)], ids=["pad", "crop", "336"])
+@pytest.mark.parametrize("size", [(640, 480), (333, 501), (200, 200), (161, 160), (100, 80)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_jpeg_decoded_into_its_square_is_the_jpeg_that_pillow_decodes(size, spec, subsampling):
+    picture = decode(jpeg(3, size))
+    for options in ({}, {"progressive": True}, {"quality": 30}):
+        data = encoded(picture, "JPEG", subsampling=subsampling, **options)
+        assert np.array_equal(load(data, spec), to_pixels(decode(data, spec), spec))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_jpeg_is_loaded_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(decode(jpeg(3, (300, 200))), "JPEG", exif=exif)
+    assert np.array_equal(load(data, PAD), to_pixels(decode(data), PAD))
+    like_original = load(data, LIKE_ORIGINAL)
+    assert np.array_equal(like_original, load(encoded(Image.open(BytesIO(data)), "PNG"), PAD))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpegs_of_other_colours_are_left_to_pillow(mode):
+    data = encoded(decode(jpeg(3, (300, 200))).convert(mode), "JPEG")
+    assert np.array_equal(load(data, PAD), to_pixels(decode(data), PAD))
+
+
+def test_a_jpeg_that_ends_early_is_refused_by_both_decoders():
+    data = jpeg(3, (300, 200))
+    for end in (len(data) // 2, len(data) - 200):
+        for read in (decode, lambda data: load(data, PAD)):
+            with pytest.raises(DataError, match="cannot be decoded"):
+                read(data[:end])
+
+
 def test_the_result_is_uint8_rgb():
     pixels = load(jpeg(3), PAD)
     assert pixels.dtype == np.uint8
@@ -130,7 +164,7 @@ def test_the_result_is_uint8_rgb():
 @pytest.mark.parametrize("size", [(100_000, 2), (2, 100_000)])
 @pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
 def test_absurd_proportions_take_no_absurd_memory(size, spec, monkeypatch):
-    monkeypatch.setattr(images, "_MAX_CANVAS_PIXELS", 1_000_000)
+    monkeypatch.setattr(squares, "_MAX_CANVAS_PIXELS", 1_000_000)
     assert load(encoded(Image.new("RGB", size, (9, 9, 9))), spec).shape == (3, 84, 84)
 
 
