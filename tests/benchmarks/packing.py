@@ -7,10 +7,11 @@ Beside it the peers: random batches of 16 padded to their longest; the original'
 (llava/train/llava_trainer.py of haotian-liu/LLaVA c121f043: megabatches of one modality, sorted by
 word count, split evenly over the ranks); best-fit-decreasing packing to rows of 4,096 positions.
 A rank waits where another one's micro-step has more positions. Seconds are wall clock on one core.
-Run it with `python -m tests.benchmarks.packing FILE.json [--rows N] [--lengths KEPT.npz]`.
+Run it with `python -m tests.benchmarks.packing [FILE.json] [--rows N] [--lengths KEPT.npz]`.
 """
 
 import argparse
+import tempfile
 import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,7 @@ from components.data.packing import Packs, idle_share, plan_packs
 from components.data.records import parse_record
 from components.data.tokens import encode_all
 from components.model.attention import packed_rows
-from tests.benchmarks.annotations_file import build_tokenizer
+from tests.benchmarks.annotations_file import build_tokenizer, write_annotations
 
 MAX_TOKENS = 2_048
 PATCHES = 576
@@ -51,7 +52,7 @@ DeviceBatches = Iterator[Sequence[Lengths]]
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path)
+    parser.add_argument("path", type=Path, nargs="?", help="default: one is written")
     parser.add_argument("--rows", type=int, default=None, help="only so many rows of the file")
     parser.add_argument("--lengths", type=Path, help="file that keeps the lengths for another run")
     options = parser.parse_args()
@@ -61,7 +62,11 @@ def main() -> None:
         kept = np.load(options.lengths)
         lengths, words = kept["lengths"][: options.rows], kept["words"][: options.rows]
     else:
-        lengths, words = measure(options.path, options.rows)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = options.path or Path(scratch) / "rows.json"
+            if options.path is None:
+                write_annotations(path)
+            lengths, words = measure(path, options.rows)
         if options.lengths is not None:
             np.savez(options.lengths, lengths=lengths, words=words)
     quarters = ", ".join(f"{n:,.0f}" for n in np.percentile(lengths, (1, 25, 50, 75, 99)))
