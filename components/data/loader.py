@@ -59,13 +59,15 @@ class Loader:
         pack_tokens: int | None = None,
         image_cache: ImageCache | None = None,
         kind: str = ROWS,
+        drop_last: bool = True,
     ) -> None:
         """With `pack_tokens` a rank's share comes as packs of at most so many tokens, every rank
         having equally many; without, every rank has equally many samples.
 
         Images that were not copied are read from the raw folder that the data remember, or from
         `image_root`; remote ones are kept in `image_cache`. `kind` VALIDATION takes the held-out
-        rows.
+        rows. Without `drop_last` the incomplete last batch of an epoch is taken too, where each
+        rank has a row of it.
         """
         if not 0 <= rank < world_size or global_batch < world_size or epochs <= 0:
             raise ConfigError(
@@ -80,7 +82,8 @@ class Loader:
         self._global_batch, self._rank, self._world_size = global_batch, rank, world_size
         self._seed, self._pad_token_id, self._num_threads = seed, pad_token_id, num_threads
         self._pack_tokens = pack_tokens
-        self.steps_per_epoch = max(1, len(self._rows) // global_batch)
+        whole, rest = divmod(len(self._rows), global_batch)
+        self.steps_per_epoch = max(1, whole + (not drop_last and rest >= world_size))
         self.num_steps = max(1, round(self.steps_per_epoch * epochs))
         if len(self._rows) < max(global_batch, world_size):
             log.warning(

@@ -40,12 +40,13 @@ class TrainingBatch(Protocol):
 
 class LossOutput(NamedTuple):
     """`loss` is the mean over the batch's supervised tokens, `loss_sum` their sum (for exact
-    accumulation).
+    accumulation), `row_sums` the same by row, [B], without a graph.
     """
 
     loss: Tensor
     loss_sum: Tensor
     num_supervised_tokens: int
+    row_sums: Tensor
 
 
 class LossModel(nn.Module):
@@ -54,6 +55,11 @@ class LossModel(nn.Module):
 
     The model is set up for packed rows. A kind of language model that cannot be packed is trained
     on padded rows, with the same result.
+    """
+
+    runs_tower_for_text: bool = False
+    """Send a black picture through tower and connector where a batch shows none. Under ZeRO-3 every
+    rank must run the same modules in the same order; anywhere else it would be work for nothing.
     """
 
     def __init__(self, llava: LlavaForConditionalGeneration, image_spec: ImageSpec) -> None:
@@ -81,20 +87,23 @@ class LossModel(nn.Module):
                 packed_rows=rows,
             ).last_hidden_state
             hidden_TD, next_T = hidden_1TD[0, : len(at_T)], next_BS.flatten()[at_T]
+            row_T = at_T // input_ids.shape[1]
         else:
             hidden_BSD = self.llava.model.language_model(
                 inputs_embeds=token_BSD, attention_mask=attention_mask, use_cache=False
             ).last_hidden_state
             hidden_TD, next_T = hidden_BSD.flatten(0, 1), next_BS.flatten()
+            row_T = torch.arange(len(next_T), device=next_T.device) // input_ids.shape[1]
+        row_sums_B = torch.zeros(len(input_ids), device=input_ids.device)
         supervised_K = (next_T != IGNORE_INDEX).nonzero().squeeze(1)
         if len(supervised_K) == 0:
             zero = hidden_TD.sum() * 0.0  # keeps the graph, so that every rank runs a backward
-            return LossOutput(zero, zero, 0)
+            return LossOutput(zero, zero, 0, row_sums_B)
         logits_KV = self.llava.lm_head(hidden_TD.index_select(0, supervised_K))
-        loss_sum = functional.cross_entropy(
-            logits_KV.float(), next_T[supervised_K], reduction="sum"
-        )
-        return LossOutput(loss_sum / len(supervised_K), loss_sum, len(supervised_K))
+        loss_K = functional.cross_entropy(logits_KV.float(), next_T[supervised_K], reduction="none")
+        row_sums_B.index_add_(0, row_T[supervised_K], loss_K.detach())
+        loss_sum = loss_K.sum()
+        return LossOutput(loss_sum / len(supervised_K), loss_sum, len(supervised_K), row_sums_B)
 
     def _embed(self, ids_BS: Tensor, pixels: Tensor | None) -> Tensor:
         """Return the input embeddings [B, S, D], pictures in their places."""
@@ -103,12 +112,16 @@ class LossModel(nn.Module):
         pixels_NCHW = _used_pixels(pixels, has_image_B)
         if pixels_NCHW is not None:
             return splice(llava, ids_BS, image_embeddings(llava, pixels_NCHW, self.image_spec))
-        # Under ZeRO-3 every rank must run the same modules in the same order, so a text-only
-        # batch sends one black picture through tower and connector and adds nothing of it.
+        token_BSD = splice(llava, ids_BS, None)
+        if not self.runs_tower_for_text:
+            # Learning parameters get a gradient of zero: every rank has the same ones to reduce.
+            parts = (llava.model.multi_modal_projector, llava.model.vision_tower)
+            learning = [p for part in parts for p in part.parameters() if p.requires_grad]
+            return token_BSD + 0.0 * sum(p.sum() for p in learning) if learning else token_BSD
         size = llava.config.vision_config.image_size
         black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=ids_BS.device)
         dummy_NPD = image_embeddings(llava, black, self.image_spec)
-        return splice(llava, ids_BS, None) + 0.0 * dummy_NPD.sum()
+        return token_BSD + 0.0 * dummy_NPD.sum()
 
 
 def compute_loss(model: Any, batch: TrainingBatch | Mapping[str, Any]) -> LossOutput:

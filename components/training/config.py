@@ -79,6 +79,12 @@ class StageConfig(Config):
     """Newest checkpoints kept; at least two, so that a damaged one has a predecessor."""
     max_failures: int = Field(default=3, ge=0, json_schema_extra={"identity": False})
     """Restarts from the last checkpoint after a worker dies, before the stage is given up."""
+    validate_every_steps: int = Field(default=0, ge=0, json_schema_extra={"identity": False})
+    """Optimizer steps between two losses over the held-out rows; 0: at the end alone. Without
+    held-out rows there is none. Original: none."""
+    hang_timeout_s: float = Field(default=1800, gt=0, json_schema_extra={"identity": False})
+    """A step that takes longer is a hang: the worker writes the stacks of all its threads to its
+    log and ends, and the group goes on from the last checkpoint."""
     log_every_steps: int = Field(default=10, gt=0, json_schema_extra={"identity": False})
     """Optimizer steps between two reports. Each report carries the points of all its steps."""
 
@@ -114,6 +120,8 @@ class ModelCheckpoint(Artifact):
     """Samples seen: steps times the global batch."""
     final_loss: float = 0.0
     """Mean loss per supervised token over the last steps (at most 10)."""
+    validation_loss: float | None = None
+    """Mean loss per supervised token of the held-out rows, where there are any."""
     num_trainable: int = 0
     """Parameters that learned."""
     num_parameters: int = 0

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from components.training.config import StageConfig
 from components.training.deepspeed_config import deepspeed_config
+from components.training.engine import SummedLoss, optimizer_for, set_learning_rate
 from components.training.imports import hidden
-from components.training.loop import SummedLoss, optimizer_for, set_learning_rate
 
 if TYPE_CHECKING:
     from components.data.loader import Batch
@@ -78,13 +78,21 @@ class DeepSpeedEngine:
         """Device the batches must be on."""
         return self._engine.device
 
-    def accumulate(self, piece: "Batch", scale: float, last: bool) -> float:
-        """Run forward and backward on `scale` times the summed token loss; return that sum."""
+    def accumulate(self, piece: "Batch", scale: float, last: bool) -> Tensor:
+        """Run forward and backward on `scale` times the summed loss; return the rows' sums."""
         self._engine.set_gradient_accumulation_boundary(last)
-        loss = self._engine(piece.to(self.device))
+        loss, row_sums = self._engine(piece.to(self.device))
         # DeepSpeed averages gradients over ranks; the loss is already a global mean, so undo that.
         self._engine.backward(loss * (scale * self._world_size), scale_wrt_gas=False)
-        return loss.item()
+        return row_sums
+
+    def evaluate(self, piece: "Batch") -> Tensor:
+        """Return the rows' sums of the token loss without learning from them."""
+        self._engine.eval()
+        with torch.no_grad():
+            _, row_sums = self._engine(piece.to(self.device))
+        self._engine.train()
+        return row_sums
 
     def apply(self, learning_rate: float) -> float:
         """Clip, step the optimizer, clear the gradients; return the norm before clipping."""

@@ -8,15 +8,16 @@ tokens weighs more).
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.core.errors import TrainingError
+from components.training.engine import Engine
 
 if TYPE_CHECKING:
     from components.data.loader import Batch
@@ -33,6 +34,18 @@ class StepOutcome:
     num_samples: int
     num_tokens: int
     """Text and image tokens without padding."""
+    num_supervised_tokens: int
+    of_sources: Mapping[str, "SourceLoss"] = field(default_factory=dict)
+    """What each source has to do with it."""
+    data_wait_s: float = field(default=0.0, compare=False)
+    """How long this rank waited for its batch."""
+
+
+@dataclass(frozen=True)
+class SourceLoss:
+    """Loss of one source's rows."""
+
+    loss_sum: float
     num_supervised_tokens: int
 
 
@@ -64,92 +77,6 @@ class Alone:
         return error
 
 
-class Engine(Protocol):
-    """A module with an optimizer that can accumulate gradients and apply them."""
-
-    def accumulate(self, piece: "Batch", scale: float, last: bool) -> float:
-        """Run forward and backward on `scale` times the summed token loss; return that sum."""
-        ...
-
-    def apply(self, learning_rate: float) -> float:
-        """Clip, step the optimizer, clear the gradients; return the norm before clipping."""
-        ...
-
-
-class SummedLoss(nn.Module):
-    """The model with its loss: maps a batch to the *sum* of its supervised tokens' losses.
-
-    A module, because ZeRO-3 gathers weights in the hooks of the outermost module's forward. Under
-    `autocast` the matrix products run in bfloat16 while weights and optimizer stay fp32: on a CPU
-    with bfloat16 instructions that is faster than DeepSpeed's bf16 mode and keeps Adam exact.
-    """
-
-    def __init__(self, loss_module: nn.Module, autocast: bool = False):
-        super().__init__()
-        self.loss_module = loss_module
-        self._autocast = autocast
-
-    def forward(self, batch: "Batch") -> Tensor:
-        """Return the summed token loss, a scalar in fp32."""
-        kind = batch.input_ids.device.type
-        with torch.autocast(kind, dtype=torch.bfloat16) if self._autocast else nullcontext():
-            output = self.loss_module(
-                batch.input_ids, batch.labels, batch.attention_mask, batch.pixels
-            )
-        return output.loss_sum.float()
-
-
-class PlainEngine:
-    """The engine of one process without DeepSpeed: torch's optimizer and nothing else."""
-
-    def __init__(
-        self, module: SummedLoss, optimizer: torch.optim.Optimizer, gradient_clipping: float
-    ):
-        self.module = module
-        self._optimizer = optimizer
-        self._clipping = gradient_clipping
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-
-    def accumulate(self, piece: "Batch", scale: float, last: bool) -> float:
-        """Run forward and backward on `scale` times the summed token loss; return that sum."""
-        loss = self.module(piece)
-        (loss * scale).backward()
-        return loss.item()
-
-    def apply(self, learning_rate: float) -> float:
-        """Clip, step the optimizer, clear the gradients; return the norm before clipping."""
-        # clip_grad_norm_ scales by limit / (norm + 1e-6), as DeepSpeed does; no limit is infinity.
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clipping or float("inf"))
-        set_learning_rate(self._optimizer, learning_rate)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return norm.item()
-
-
-def optimizer_for(
-    module: nn.Module, weight_decay: float, betas: tuple[float, float], epsilon: float
-) -> torch.optim.Optimizer:
-    """Return AdamW over the parameters that learn; only matrices decay (as Hugging Face does)."""
-    learning = [p for p in module.parameters() if p.requires_grad]
-    if not learning:
-        raise TrainingError("no parameter is set to learn; name at least one part in `train`")
-    if weight_decay:
-        groups = [
-            {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-    else:
-        groups = [{"params": learning, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give every parameter group this learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-
-
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for this step and rank.
 
@@ -165,32 +92,71 @@ def train_step(
     learning_rate: float,
     micro_batch: int,
     collective: Collective,
+    sources: Sequence[str] = (),
 ) -> StepOutcome:
     """Take one optimizer step on this rank's share of a global batch.
 
     `next_batch` is called once; when it raises on any rank, or the loss is not finite on any rank,
-    all ranks raise together, so that none waits for the others for ever.
+    all ranks raise together, so that none waits for the others for ever. `sources` are those whose
+    losses are told apart, the same on every rank.
     Raises DataError (a batch could not be read) and TrainingError (a loss that is not finite).
     """
+    began = time.perf_counter()
     batch, trouble = _fetch(next_batch)
+    waited_s = time.perf_counter() - began
     counts = collective.sum([*_counts(batch), float(trouble is not None)])
     if counts[3]:
         raise _reason(collective.agree(trouble))
     assert batch is not None
     # A global batch without any supervised token has gradient zero, not 0/0.
     scale = 1.0 / max(1.0, counts[0])
-    rank_loss = 0.0
+    losses = _Losses(sources)
     for piece, weight, last in _pieces(batch, micro_batch, int(counts[2]), collective.world_size):
-        rank_loss += weight * engine.accumulate(piece, scale * weight, last)
+        row_sums = engine.accumulate(piece, scale * weight, last)
+        if weight:
+            losses.add(piece, row_sums)
+    rank_loss, by_source = losses.read()
     finite = math.isfinite(rank_loss)
-    loss_sum, num_broken = collective.sum([rank_loss if finite else 0.0, float(not finite)])
+    sums = [rank_loss, *by_source] if finite else [0.0] * (1 + len(by_source))
+    num_broken, loss_sum, *by_source = collective.sum([float(not finite), *sums])
     if num_broken:
         # Nothing was applied: the weights are still those of the step before.
         raise _reason(collective.agree(None if finite else _not_finite("loss", rank_loss, batch)))
     norm = engine.apply(learning_rate)
     if not math.isfinite(norm):  # a norm over all ranks: they all see the same one
         raise _reason(collective.agree(_not_finite("gradient norm", norm, batch)))
-    return StepOutcome(loss_sum * scale, norm, int(counts[2]), int(counts[1]), int(counts[0]))
+    return StepOutcome(
+        loss_sum * scale,
+        norm,
+        int(counts[2]),
+        int(counts[1]),
+        int(counts[0]),
+        losses.of_sources(by_source),
+        waited_s,
+    )
+
+
+def evaluate(
+    engine: Engine, batches: "Iterator[Batch]", micro_batch: int, collective: Collective
+) -> float:
+    """Return the mean loss per supervised token over all batches of all ranks.
+
+    Every rank must bring equally many batches. Raises DataError where one cannot be read.
+    """
+    total, num_tokens = 0.0, 0.0
+    while True:
+        batch, trouble = _fetch(lambda: next(batches, None))
+        counts = collective.sum([*_counts(batch), float(trouble is not None)])
+        if counts[3]:
+            raise _reason(collective.agree(trouble))
+        if batch is None:
+            break
+        pieces = _pieces(batch, micro_batch, int(counts[2]), collective.world_size)
+        for piece, weight, _ in pieces:
+            total += weight * float(engine.evaluate(piece).double().sum())
+        num_tokens += counts[0]
+    (loss_sum,) = collective.sum([total])
+    return loss_sum / max(1.0, num_tokens)
 
 
 def _pieces(
@@ -211,6 +177,37 @@ def _pieces(
     for index in range(wanted):
         piece = pieces[min(index, len(pieces) - 1)]
         yield piece, float(index < len(pieces)), index == wanted - 1
+
+
+class _Losses:
+    """Adds up the losses of a step's rows, all and by source; read once, at the end."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._places = {source: place for place, source in enumerate(sources)}
+        self._row_sums: list[Tensor] = []
+        self._sources: list[str] = []
+        self._tokens: list[int] = []
+
+    def add(self, piece: "Batch", row_sums: Tensor) -> None:
+        self._row_sums.append(row_sums)
+        self._sources += piece.sources
+        self._tokens += (piece.labels[:, 1:] >= 0).sum(dim=1).tolist()
+
+    def read(self) -> tuple[float, list[float]]:
+        """Return the sum, and loss sum and tokens of each source one after the other."""
+        rows = torch.cat(self._row_sums).double().tolist()
+        by_source = [0.0] * (2 * len(self._places))
+        for loss, source, tokens in zip(rows, self._sources, self._tokens, strict=True):
+            place = self._places.get(source)
+            if place is not None:
+                by_source[2 * place] += loss
+                by_source[2 * place + 1] += tokens
+        return math.fsum(rows), by_source
+
+    def of_sources(self, sums: Sequence[float]) -> dict[str, SourceLoss]:
+        """Return what `read` gave, summed over the ranks, by source; those without tokens not."""
+        pairs = zip(self._places, sums[::2], sums[1::2], strict=True)
+        return {name: SourceLoss(loss, int(tokens)) for name, loss, tokens in pairs if tokens}
 
 
 def _counts(batch: "Batch | None") -> tuple[float, float, float]:
@@ -234,7 +231,7 @@ def _reason(error: Exception | None) -> Exception:
     return error
 
 
-def _fetch(next_batch: "Callable[[], Batch]") -> "tuple[Batch | None, Exception | None]":
+def _fetch(next_batch: "Callable[[], Batch | None]") -> "tuple[Batch | None, Exception | None]":
     try:
         return next_batch(), None
     except Exception as error:  # noqa: BLE001 -- handed on by train_step once all ranks know of it

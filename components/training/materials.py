@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from components.data.config import ImageSpec, PreparedData
-    from components.data.loader import Batch
+    from components.data.loader import Batch, Loader
 
 
 IMAGE_CACHE = ".cache/lavaflow/images"
@@ -89,21 +89,21 @@ class Materials:
         self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int
     ) -> BatchSource:
         """Return this rank's share of every global batch."""
-        from components.data.image_cache import ImageCache
-        from components.data.loader import Loader
+        return self._loader(opened, config, rank, world_size)
 
-        return Loader(
-            self.data_path,
-            global_batch=config.global_batch,
-            pad_token_id=opened.pad_token_id,
-            rank=rank,
-            world_size=world_size,
-            seed=config.seed,
-            epochs=config.epochs,
-            pack_tokens=config.pack_tokens,
-            num_threads=config.loader_threads,
-            image_cache=ImageCache(Path.home() / IMAGE_CACHE, config.image_cache_bytes),
-        )
+    def open_validation(
+        self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int
+    ) -> BatchSource | None:
+        """Return this rank's share of the held-out rows, or None where none are held out."""
+        from components.data.shards import VALIDATION
+
+        if self._prepared().num_validation < world_size:
+            return None
+        return self._loader(opened, config, rank, world_size, kind=VALIDATION, drop_last=False)
+
+    def sources(self) -> list[str]:
+        """Return the names of the data's sources, in the same order everywhere."""
+        return sorted(self._prepared().sources)
 
     def write_model(
         self, opened: OpenedModel, config: StageConfig, folder: Path, facts: dict[str, Any]
@@ -122,6 +122,31 @@ class Materials:
             opened.image_spec,
             config.template,
             extra={"stage": config.canonical(), **facts},
+        )
+
+    def _loader(
+        self,
+        opened: OpenedModel,
+        config: StageConfig,
+        rank: int,
+        world_size: int,
+        **options: Any,
+    ) -> "Loader":
+        from components.data.image_cache import ImageCache
+        from components.data.loader import Loader
+
+        return Loader(
+            self.data_path,
+            global_batch=config.global_batch,
+            pad_token_id=opened.pad_token_id,
+            rank=rank,
+            world_size=world_size,
+            seed=config.seed,
+            epochs=config.epochs if not options else 1,
+            pack_tokens=config.pack_tokens,
+            num_threads=config.loader_threads,
+            image_cache=ImageCache(Path.home() / IMAGE_CACHE, config.image_cache_bytes),
+            **options,
         )
 
     def _prepared(self) -> "PreparedData":

@@ -9,25 +9,24 @@ group from the last checkpoint.
 import importlib
 import logging
 import tempfile
-import time
 import uuid
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError
 from components.training.checkpointing import OtherRecipe, Progress, SavedState, read, write_shard
 from components.training.config import StageConfig
+from components.training.curves import Interval
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
-from components.training.materials import OpenedModel
+from components.training.materials import BatchSource, OpenedModel
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
 from components.training.schedule import learning_rate
+from components.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from components.training.deepspeed_engine import DeepSpeedEngine
-    from components.training.loop import StepOutcome
 
 log = logging.getLogger(__name__)
 
@@ -62,25 +61,6 @@ class _Agreed(Exception):
         self.reason = reason
 
 
-@dataclass
-class _Interval:
-    """The steps since the last point of the curves."""
-
-    started: float = field(default_factory=time.perf_counter)
-    outcomes: list["StepOutcome"] = field(default_factory=list)
-
-    def point(self, rate: float) -> dict[str, float]:
-        seconds = max(1e-9, time.perf_counter() - self.started)
-        count = len(self.outcomes)
-        return {
-            "train/loss": sum(o.loss for o in self.outcomes) / count,
-            "train/grad_norm": sum(o.grad_norm for o in self.outcomes) / count,
-            "train/learning_rate": rate,
-            "train/samples_per_s": sum(o.num_samples for o in self.outcomes) / seconds,
-            "train/tokens_per_s": sum(o.num_tokens for o in self.outcomes) / seconds,
-        }
-
-
 class _Stage:
     """One rank's run: its engine, its batches and where it stands."""
 
@@ -88,6 +68,7 @@ class _Stage:
         self.job, self.config, self.ranks, self.scratch = job, job.config, ranks, scratch
         # Checkpoint folders carry the attempt's name: files of a dead attempt never mix in.
         self.attempt = ranks.first(uuid.uuid4().hex[:8])
+        self.validation_loss: float | None = None
         opened, saved = self._open()
         self.engine = self._start_engine(opened, saved)
 
@@ -101,6 +82,10 @@ class _Stage:
             self.batches = self.job.materials.open_batches(
                 opened, self.config, self.ranks.rank, self.ranks.world_size
             )
+            self.validation = self.job.materials.open_validation(
+                opened, self.config, self.ranks.rank, self.ranks.world_size
+            )
+            self.sources = self.job.materials.sources()
             self.num_steps = min(
                 self.batches.num_steps, self.config.max_steps or self.batches.num_steps
             )
@@ -122,7 +107,7 @@ class _Stage:
     def _start_engine(self, opened: OpenedModel, saved: SavedState | None) -> "DeepSpeedEngine":
         from components.training.deepspeed_config import plan_batches
         from components.training.deepspeed_engine import DeepSpeedEngine
-        from components.training.loop import SummedLoss
+        from components.training.engine import SummedLoss
 
         config = self.config
         self.micro_batch = plan_batches(config, self.ranks.world_size).micro_batch
@@ -134,7 +119,9 @@ class _Stage:
             # Torch's fused attention is slow in bf16 on a CPU, its backward most of all. Measured
             # at 130 tokens, width 192, one core: a step of 0.35 s not 0.46 s; stage 1 0.27, 0.36.
             opened.model.set_attn_implementation("eager")
-        module = SummedLoss(opened.loss_module(), autocast)
+        loss_module = opened.loss_module()
+        loss_module.runs_tower_for_text = config.zero_stage == 3 and self.ranks.world_size > 1
+        module = SummedLoss(loss_module, autocast)
         names = {id(p): n for n, p in opened.model.named_parameters()}
         engine = DeepSpeedEngine(module, config, self.ranks.world_size, names)
         if saved is not None:
@@ -154,21 +141,31 @@ class _Stage:
 
     def train(self) -> None:
         """Take the remaining steps, reporting and checkpointing on the way."""
+        with Watchdog(self.config.hang_timeout_s) as watchdog:
+            self._train(watchdog)
+
+    def _train(self, watchdog: Watchdog) -> None:
         import ray.train
 
         from components.training.loop import seed_step, train_step
 
         config = self.config
         batches = self.batches.batches(self.step)
-        interval = _Interval()
+        interval = Interval()
         while self.step < self.num_steps:
+            watchdog.feed()
             seed_step(config.seed, self.step, self.ranks.rank)
             rate = learning_rate(
                 self.step, self.num_steps, config.warmup_ratio, config.learning_rate
             )
             try:
                 outcome = train_step(
-                    self.engine, lambda: next(batches), rate, self.micro_batch, self.ranks
+                    self.engine,
+                    lambda: next(batches),
+                    rate,
+                    self.micro_batch,
+                    self.ranks,
+                    self.sources,
                 )
             except LavaflowError as error:
                 if error is not self.ranks.agreed:
@@ -182,14 +179,34 @@ class _Stage:
                 self.step % config.checkpoint_every_steps == 0 and self.step < self.num_steps
             )
             logs = self.step % config.log_every_steps == 0 or self.step == self.num_steps
+            validates = self.step == self.num_steps or (
+                config.validate_every_steps and self.step % config.validate_every_steps == 0
+            )
             report: dict[str, Any] = {"step": self.step, "num_steps": self.num_steps}
-            if logs:
-                report |= {"point": interval.point(rate)}
-                interval = _Interval()
+            if logs or (validates and self.validation is not None):
+                point = interval.point(rate)
+                if validates and self.validation is not None:
+                    watchdog.feed()
+                    point["validation/loss"] = self._validate(self.validation)
+                report |= {"point": point}
+                logs, interval = True, Interval()
             if saves:
                 self._save(report)
             elif logs:
                 ray.train.report(report)
+
+    def _validate(self, batches: BatchSource) -> float:
+        """Return the loss of the held-out rows."""
+        from components.training.loop import evaluate
+
+        try:
+            loss = evaluate(self.engine, batches.batches(0), self.micro_batch, self.ranks)
+        except LavaflowError as error:
+            if error is not self.ranks.agreed:
+                raise
+            raise _Agreed(_at_step(error, self.step - 1)) from error
+        self.validation_loss = loss
+        return loss
 
     def _save(self, report: dict[str, Any]) -> None:
         """Publish a checkpoint of this step: all ranks' files or none."""
@@ -218,6 +235,7 @@ class _Stage:
             "num_steps": self.step,
             "num_samples": self.step * self.step_samples,
             "final_loss": sum(self.losses) / max(1, len(self.losses)),
+            "validation_loss": self.validation_loss,
             "num_trainable": self.counts[0],
             "num_parameters": self.counts[1],
         }

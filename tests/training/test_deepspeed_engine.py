@@ -9,7 +9,8 @@ import torch
 
 from components.model.freeze import freeze_for_stage
 from components.training.checkpointing import read
-from components.training.loop import Alone, PlainEngine, SummedLoss, optimizer_for, train_step
+from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.loop import Alone, train_step
 from tests.training.tiny import stage
 from tests.training.two_ranks import STEPS
 

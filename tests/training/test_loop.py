@@ -8,7 +8,8 @@ import torch
 
 from components.core.errors import DataError, TrainingError
 from components.model.freeze import freeze_for_stage
-from components.training.loop import Alone, PlainEngine, SummedLoss, optimizer_for, train_step
+from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.loop import Alone, evaluate, train_step
 from tests.training.tiny import stage
 
 # Sums of the same terms in another order differ in the last bits of fp32. Plain gradient descent
@@ -177,3 +178,88 @@ def test_only_matrices_decay(materials, config):
     freeze_for_stage(opened.model, ("connector",))
     groups = optimizer_for(opened.model, 0.1, (0.9, 0.999), 1e-8).param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.1, 2), (0, 2)]
+
+
+def test_losses_are_told_apart_by_source(materials, config):
+    opened, plain = engine(materials, config)
+    batch = next(materials.open_batches(opened, config, 0, 1).batches())
+    outcome = train_step(plain, lambda: batch, 0.0, 3, Alone(), materials.sources())
+    assert set(outcome.of_sources) == set(batch.sources)
+    tokens = [part.num_supervised_tokens for part in outcome.of_sources.values()]
+    assert sum(tokens) == outcome.num_supervised_tokens
+    total = sum(part.loss_sum for part in outcome.of_sources.values())
+    assert total / sum(tokens) == pytest.approx(outcome.loss, rel=1e-9)
+    # Rows of one source alone have the loss that is told of them.
+    for source, part in outcome.of_sources.items():
+        rows = [row for row, name in enumerate(batch.sources) if name == source]
+        alone = sum(
+            plain.evaluate(piece)[0].item()
+            for row, piece in enumerate(batch.micro_batches(1))
+            if row in rows
+        )
+        assert alone == pytest.approx(part.loss_sum, rel=1e-4)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_evaluation_is_the_mean_over_all_rows_and_learns_nothing(materials, config, ranks):
+    opened, plain = engine(materials, config)
+    before = {name: weight.clone() for name, weight in opened.model.state_dict().items()}
+    whole = evaluate(plain, materials.open_batches(opened, config, 0, 1).batches(), 4, Alone())
+    assert whole == pytest.approx(first_losses(plain, opened, materials, config), rel=1e-6)
+    assert plain.module.training
+    for name, weight in opened.model.state_dict().items():
+        assert torch.equal(weight, before[name])
+    if ranks == 2:
+        shared = {"values": [None, None], "barrier": threading.Barrier(2)}
+        results = [None, None]
+
+        def work(number):
+            batches = materials.open_batches(opened, config, number, 2).batches()
+            results[number] = evaluate(Locked(plain, lock), batches, 3, Rank(shared))
+
+        lock = threading.Lock()
+        threads = [threading.Thread(target=work, args=(n,), name=str(n)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results[0] == results[1] == pytest.approx(whole, rel=1e-5)
+
+
+class Locked:
+    """One engine for two ranks in threads."""
+
+    def __init__(self, engine, lock):
+        self.engine, self.lock = engine, lock
+
+    def evaluate(self, piece):
+        with self.lock:
+            return self.engine.evaluate(piece)
+
+
+def first_losses(plain, opened, materials, config):
+    """The mean over every token of every batch, row by row."""
+    total = tokens = 0
+    for batch in materials.open_batches(opened, config, 0, 1).batches():
+        for piece in batch.micro_batches(1):
+            total += plain.evaluate(piece).sum().item()
+        tokens += int((batch.labels[:, 1:] >= 0).sum())
+    return total / tokens
+
+
+def test_a_text_only_piece_runs_the_tower_only_where_others_wait_for_it(materials, config):
+    opened, plain = engine(materials, config)
+    calls = []
+    opened.model.model.vision_tower.register_forward_pre_hook(lambda *a: calls.append("tower"))
+    opened.model.model.vision_tower.embeddings.register_forward_pre_hook(
+        lambda *a: calls.append("tower")
+    )
+    batch = next(materials.open_batches(opened, config, 0, 1).batches())
+    text = next(p for p in batch.micro_batches(1) if not p.has_image.any())
+    expected = plain.accumulate(text, 1.0, True)
+    assert not calls
+    gradients = [p.grad for p in opened.model.model.multi_modal_projector.parameters()]
+    assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in gradients)
+    plain.module.loss_module.runs_tower_for_text = True
+    assert torch.equal(plain.accumulate(text, 1.0, True), expected)
+    assert calls

@@ -17,7 +17,8 @@ from components.training.checkpointing import Progress, read, write_shard
 from components.training.config import BasePaths
 from components.training.deepspeed_config import plan_batches
 from components.training.deepspeed_engine import DeepSpeedEngine
-from components.training.loop import SummedLoss, seed_step, train_step
+from components.training.engine import SummedLoss
+from components.training.loop import seed_step, train_step
 from components.training.materials import Materials
 from components.training.ranks import AcrossRanks
 from tests.training.tiny import stage

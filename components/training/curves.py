@@ -1,0 +1,52 @@
+"""The points of a stage's curves: what the steps of an interval were like, on average.
+
+In: the outcome of each step. Out: numbers by name; the names are those in MLflow and on dashboards.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from components.training.loop import StepOutcome
+
+
+@dataclass
+class Interval:
+    """The steps since the last point of the curves."""
+
+    started: float = field(default_factory=time.perf_counter)
+    outcomes: list["StepOutcome"] = field(default_factory=list)
+
+    def point(self, rate: float) -> dict[str, float]:
+        seconds = max(1e-9, time.perf_counter() - self.started)
+        count = len(self.outcomes)
+        return self._of_sources() | {
+            "train/loss": sum(o.loss for o in self.outcomes) / count,
+            "train/grad_norm": sum(o.grad_norm for o in self.outcomes) / count,
+            "train/learning_rate": rate,
+            "train/samples_per_s": sum(o.num_samples for o in self.outcomes) / seconds,
+            "train/tokens_per_s": sum(o.num_tokens for o in self.outcomes) / seconds,
+            "train/data_wait_share": sum(o.data_wait_s for o in self.outcomes) / seconds,
+            "train/peak_memory_bytes": _peak_memory_bytes(),
+        }
+
+    def _of_sources(self) -> dict[str, float]:
+        """Return the mean loss per supervised token of each source that the interval saw."""
+        sums: dict[str, tuple[float, int]] = {}
+        for outcome in self.outcomes:
+            for source, part in outcome.of_sources.items():
+                loss, tokens = sums.get(source, (0.0, 0))
+                sums[source] = loss + part.loss_sum, tokens + part.num_supervised_tokens
+        return {f"train/loss/{source}": loss / tokens for source, (loss, tokens) in sums.items()}
+
+
+def _peak_memory_bytes() -> float:
+    """Return the most memory this process has had: of the GPU where it has one, else resident."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

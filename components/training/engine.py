@@ -1,0 +1,117 @@
+"""What takes a stage's forward, backward and optimizer steps, with and without DeepSpeed.
+
+In: a module that gives the loss of a batch, an optimizer. Out: the `Engine` that `loop.train_step`
+drives. `PlainEngine` is one process with torch alone; DeepSpeed's is in `deepspeed_engine.py`.
+"""
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from components.core.errors import TrainingError
+
+if TYPE_CHECKING:
+    from components.data.loader import Batch
+
+
+class Engine(Protocol):
+    """A module with an optimizer that can accumulate gradients and apply them."""
+
+    def accumulate(self, piece: "Batch", scale: float, last: bool) -> Tensor:
+        """Run forward and backward on `scale` times the summed token loss; return the rows' sums.
+
+        They stay on the device, [B]: reading them at once would wait for it.
+        """
+        ...
+
+    def evaluate(self, piece: "Batch") -> Tensor:
+        """Return the rows' sums of the token loss, [B], without learning from them."""
+        ...
+
+    def apply(self, learning_rate: float) -> float:
+        """Clip, step the optimizer, clear the gradients; return the norm before clipping."""
+        ...
+
+
+class SummedLoss(nn.Module):
+    """The model with its loss: maps a batch to the *sum* of its supervised tokens' losses.
+
+    A module, because ZeRO-3 gathers weights in the hooks of the outermost module's forward. Under
+    `autocast` the matrix products run in bfloat16 while weights and optimizer stay fp32: on a CPU
+    with bfloat16 instructions that is faster than DeepSpeed's bf16 mode and keeps Adam exact.
+    """
+
+    def __init__(self, loss_module: nn.Module, autocast: bool = False):
+        super().__init__()
+        self.loss_module = loss_module
+        self._autocast = autocast
+
+    def forward(self, batch: "Batch") -> tuple[Tensor, Tensor]:
+        """Return the summed token loss, a scalar in fp32, and the same by row without a graph."""
+        kind = batch.input_ids.device.type
+        with torch.autocast(kind, dtype=torch.bfloat16) if self._autocast else nullcontext():
+            output = self.loss_module(
+                batch.input_ids, batch.labels, batch.attention_mask, batch.pixels
+            )
+        return output.loss_sum.float(), output.row_sums
+
+
+class PlainEngine:
+    """The engine of one process without DeepSpeed: torch's optimizer and nothing else."""
+
+    def __init__(
+        self, module: SummedLoss, optimizer: torch.optim.Optimizer, gradient_clipping: float
+    ):
+        self.module = module
+        self._optimizer = optimizer
+        self._clipping = gradient_clipping
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+
+    def accumulate(self, piece: "Batch", scale: float, last: bool) -> Tensor:
+        """Run forward and backward on `scale` times the summed loss; return the rows' sums."""
+        loss, row_sums = self.module(piece)
+        (loss * scale).backward()
+        return row_sums
+
+    def evaluate(self, piece: "Batch") -> Tensor:
+        """Return the rows' sums of the token loss without learning from them."""
+        self.module.eval()
+        with torch.no_grad():
+            _, row_sums = self.module(piece)
+        self.module.train()
+        return row_sums
+
+    def apply(self, learning_rate: float) -> float:
+        """Clip, step the optimizer, clear the gradients; return the norm before clipping."""
+        # clip_grad_norm_ scales by limit / (norm + 1e-6), as DeepSpeed does; no limit is infinity.
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clipping or float("inf"))
+        set_learning_rate(self._optimizer, learning_rate)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return norm.item()
+
+
+def optimizer_for(
+    module: nn.Module, weight_decay: float, betas: tuple[float, float], epsilon: float
+) -> torch.optim.Optimizer:
+    """Return AdamW over the parameters that learn; only matrices decay (as Hugging Face does)."""
+    learning = [p for p in module.parameters() if p.requires_grad]
+    if not learning:
+        raise TrainingError("no parameter is set to learn; name at least one part in `train`")
+    if weight_decay:
+        groups = [
+            {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        groups = [group for group in groups if group["params"]]
+    else:
+        groups = [{"params": learning, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
