@@ -1,9 +1,11 @@
 """Training checkpoints: all that going on exactly needs, without pickle, for any number of ranks.
 
-In: an engine that can hand out whole tensors by name. Out: a folder in which each rank wrote one
-safetensors file (its share of the whole fp32 weights and Adam moments of the parts that learn)
-and, after it, one JSON with the file's size and sha256. Reading needs every rank's pair and checks
-every digest, so a checkpoint is complete or refused. Frozen parts are not written: they come from
+In: an engine that hands out the pieces of the state that a rank holds. Out: a folder in which each
+rank wrote one safetensors file (its pieces of the fp32 weights and Adam moments of the parts that
+learn, by parameter and offset) and, after it, one JSON with the file's size and sha256. Taking the
+pieces needs no exchange between ranks; reading puts them together, at any number of ranks. Reading
+needs every rank's pair, checks every digest and that no element is missing, so a checkpoint is
+complete or refused. Frozen parts are not written: they come from
 what the stage started from. The schedule, the random draws and the data position are functions of
 the step.
 
@@ -13,6 +15,7 @@ Not here: publishing, which is Ray Train's (`worker.py`), and the finished model
 import hashlib
 import json
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +27,7 @@ from components.core.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 KINDS = ("weight", "exp_avg", "exp_avg_sq")
 
 
@@ -42,8 +45,8 @@ class Progress:
     """Losses of the last steps, oldest first."""
 
 
-class WholeTensors(Protocol):
-    """Hands out unsplit fp32 tensors by parameter name; a collective, so all ranks ask alike."""
+class OwnPieces(Protocol):
+    """Hands out the pieces of the training state that this rank holds."""
 
     def parameter_names(self) -> list[str]:
         """Return the names of the parameters that learn."""
@@ -53,40 +56,52 @@ class WholeTensors(Protocol):
         """Return the unsplit shape of a parameter."""
         ...
 
-    def whole(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of KINDS for one parameter."""
+    def piece(self, name: str) -> tuple[int, dict[str, Tensor]] | None:
+        """Return (offset in the flattened parameter, flat tensors of KINDS), or None."""
         ...
 
 
-def write_shard(
-    tensors: WholeTensors,
-    folder: Path,
-    progress: Progress,
-    fingerprint: str,
-    rank: int,
-    world_size: int,
-) -> None:
-    """Write this rank's share of the state; every rank must call it.
+@dataclass(frozen=True)
+class Snapshot:
+    """This rank's pieces of the state at a step, apart from the engine that goes on."""
 
-    Memory: one parameter at a time is gathered, and a rank keeps only its own share of them.
-    """
+    progress: Progress
+    tensors: dict[str, Tensor]
+    """`kind/name@offset` -> a flat copy in the memory of the host."""
+    shapes: dict[str, list[int]]
+
+
+def take_snapshot(engine: OwnPieces, progress: Progress) -> Snapshot:
+    """Copy this rank's pieces; nothing is written, and no other rank is asked."""
+    tensors: dict[str, Tensor] = {}
+    for name in engine.parameter_names():
+        held = engine.piece(name)
+        if held is None:
+            continue
+        offset, parts = held
+        for kind in KINDS:
+            # A clone even on the CPU: the next step writes into the engine's own memory.
+            tensors[f"{kind}/{name}@{offset}"] = parts[kind].detach().to("cpu", copy=True)
+    shapes = {name: list(engine.shape(name)) for name in engine.parameter_names()}
+    return Snapshot(progress, tensors, shapes)
+
+
+def write_snapshot(
+    snapshot: Snapshot, folder: Path, fingerprint: str, rank: int, world_size: int
+) -> None:
+    """Write this rank's pair of files; the JSON, which vouches for the other, last."""
     from safetensors.torch import save_file
 
-    owned = _owner_of(tensors, world_size)
-    mine: dict[str, Tensor] = {}
-    for name in tensors.parameter_names():
-        parts = tensors.whole(name)
-        if owned[name] == rank:
-            mine |= {f"{kind}/{name}": parts[kind].to("cpu").contiguous() for kind in KINDS}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _shard_name(rank, world_size)
-    save_file(mine, path)
+    save_file(snapshot.tensors, path)
     manifest = {
         "schema": SCHEMA,
-        "step": progress.step,
-        "recent_losses": progress.recent_losses,
+        "step": snapshot.progress.step,
+        "recent_losses": snapshot.progress.recent_losses,
         "fingerprint": fingerprint,
         "world_size": world_size,
+        "shapes": snapshot.shapes,
         "bytes": path.stat().st_size,
         "sha256": _sha256(path),
     }
@@ -99,20 +114,24 @@ class SavedState:
 
     folder: Path
     progress: Progress
-    file_of: dict[str, str]
+    shapes: dict[str, list[int]]
+    pieces: dict[str, list[tuple[int, str, str]]]
+    """`kind/name` -> (offset, file, key in it) of each piece, in order."""
 
     def tensor(self, kind: str, name: str) -> Tensor:
         """Return one whole tensor. Raises CheckpointError when the checkpoint lacks it."""
         from safetensors import safe_open
 
-        key = f"{kind}/{name}"
-        if key not in self.file_of:
+        if name not in self.shapes:
             raise CheckpointError(
                 f"{self.folder}: no {kind} of parameter {name!r}; the checkpoint is of a stage "
                 f"that trains other parts; use another run name"
             )
-        with safe_open(self.folder / self.file_of[key], framework="pt") as shard:
-            return shard.get_tensor(key)
+        parts: list[Tensor] = []
+        for _, file, key in self.pieces[f"{kind}/{name}"]:
+            with safe_open(self.folder / file, framework="pt") as shard:
+                parts.append(shard.get_tensor(key))
+        return torch.cat(parts).view(self.shapes[name])
 
     def load_weights(self, model: torch.nn.Module) -> None:
         """Copy the saved weights into the learning parameters of an unsplit model."""
@@ -145,13 +164,42 @@ def read(folder: Path, fingerprint: str) -> SavedState:
     missing = [name for name in expected if Path(name).stem not in manifests]
     if missing:
         raise CheckpointError(f"{folder}: {', '.join(missing)} missing; the checkpoint was cut")
-    file_of: dict[str, str] = {}
+    pieces: dict[str, list[tuple[int, str, str]]] = {}
+    sizes: dict[str, dict[int, int]] = {}
     for name in expected:
         manifest, path = manifests[Path(name).stem], folder / name
         _check(path, manifest, first, fingerprint)
         with safe_open(path, framework="pt") as shard:
-            file_of |= dict.fromkeys(shard.keys(), name)
-    return SavedState(folder, Progress(first["step"], first["recent_losses"]), file_of)
+            for key in shard.keys():  # noqa: SIM118, it is no dict
+                whole, _, offset = key.rpartition("@")
+                pieces.setdefault(whole, []).append((int(offset), name, key))
+                (size,) = shard.get_slice(key).get_shape()
+                sizes.setdefault(whole, {})[int(offset)] = size
+    for name, shape in first["shapes"].items():
+        for kind in KINDS:
+            _check_pieces(folder, f"{kind}/{name}", math.prod(shape), sizes)
+    return SavedState(
+        folder,
+        Progress(first["step"], first["recent_losses"]),
+        first["shapes"],
+        {whole: sorted(some) for whole, some in pieces.items()},
+    )
+
+
+def _check_pieces(
+    folder: Path, whole: str, num_elements: int, sizes: dict[str, dict[int, int]]
+) -> None:
+    """Raise CheckpointError unless the pieces lie one behind the other from start to end."""
+    end = 0
+    for offset, size in sorted(sizes.get(whole, {}).items()):
+        if offset != end:
+            break
+        end += size
+    if end != num_elements:
+        raise CheckpointError(
+            f"{folder}: {whole} is complete up to element {end:,} of {num_elements:,} only; "
+            "the checkpoint was cut"
+        )
 
 
 def _check(path: Path, manifest: dict, first: dict, fingerprint: str) -> None:
@@ -173,18 +221,6 @@ def _check(path: Path, manifest: dict, first: dict, fingerprint: str) -> None:
         raise CheckpointError(f"{path}: sha256 differs from its manifest; the file was altered")
 
 
-def _owner_of(tensors: WholeTensors, world_size: int) -> dict[str, int]:
-    """Give each parameter to the rank that has the fewest elements so far, largest first."""
-    loads = [0] * world_size
-    owner: dict[str, int] = {}
-    names = tensors.parameter_names()
-    for name in sorted(names, key=lambda name: (-tensors.shape(name).numel(), name)):
-        rank = loads.index(min(loads))
-        owner[name] = rank
-        loads[rank] += tensors.shape(name).numel()
-    return owner
-
-
 def _shard_name(rank: int, world_size: int) -> str:
     return f"rank-{rank:05d}-of-{world_size:05d}.safetensors"
 
@@ -203,6 +239,7 @@ _MANIFEST_KEYS = (
     "recent_losses",
     "fingerprint",
     "world_size",
+    "shapes",
     "bytes",
     "sha256",
 )

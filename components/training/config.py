@@ -73,8 +73,10 @@ class StageConfig(Config):
     num_gpus_per_worker: float = Field(default=0, ge=0, json_schema_extra={"identity": False})
     """GPUs each worker reserves; 0 trains on the CPU."""
     checkpoint_every_steps: int = Field(default=0, ge=0, json_schema_extra={"identity": False})
-    """Optimizer steps between checkpoints; 0: only the final one. The original's intervals are
-    longer than its runs, so it never wrote one."""
+    """Optimizer steps between checkpoints, at most half a run; 0: only the final one. The
+    original's intervals are longer than its runs, so it never wrote one."""
+    checkpoint_every_s: float = Field(default=0, ge=0, json_schema_extra={"identity": False})
+    """Seconds between checkpoints, beside those by steps; 0: by steps alone."""
     keep_checkpoints: int = Field(default=2, ge=2, json_schema_extra={"identity": False})
     """Newest checkpoints kept; at least two, so that a damaged one has a predecessor."""
     max_failures: int = Field(default=3, ge=0, json_schema_extra={"identity": False})

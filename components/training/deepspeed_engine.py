@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from components.training.checkpointing import SavedState
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+_STATE = (("weight", None), *((moment, moment) for moment in MOMENTS))
+"""Kind of a piece and DeepSpeed's name for it."""
 
 
 def import_deepspeed(use_gpu: bool) -> Any:
@@ -114,6 +116,26 @@ class DeepSpeedEngine:
         for moment in MOMENTS:
             parts[moment] = safe_get_full_optimizer_state(parameter, moment)
         return {key: value.detach().view(self.shape(name)) for key, value in parts.items()}
+
+    def piece(self, name: str) -> tuple[int, dict[str, Tensor]] | None:
+        """Return the piece of a parameter that this rank holds: its offset in the flattened whole,
+        and the flat fp32 weight and Adam moments; None where it holds none. Asks no other rank.
+        """
+        parameter = self._learning[name]
+        if self._zero_stage == 3:
+            zero, part = self._engine.optimizer, parameter.ds_tensor.numel()
+            offset = part * torch.distributed.get_rank()
+            # The last piece is padded, so that all are equally long.
+            size = min(part, self.shape(name).numel() - offset)
+            if size <= 0:
+                return None
+            held = {kind: zero.get_local_fp32_param(parameter, key) for kind, key in _STATE}
+            return offset, {kind: tensor.narrow(0, 0, size) for kind, tensor in held.items()}
+        mapping = parameter._hp_mapping
+        if mapping is None:
+            return None
+        held = {kind: mapping.get_hp_fragment(key) for kind, key in _STATE}
+        return mapping.lp_fragment_address.start, held
 
     def whole_weight(self, name: str) -> Tensor:
         """Return one parameter in fp32, gathered; every rank must call it."""

@@ -140,13 +140,16 @@ def _forwarder(on_metrics: OnMetrics | None, on_progress: OnProgress | None) -> 
 
     class Forwarder(UserCallback):
         last_step = 0
+        last_told = 0
 
         def after_report(
             self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any
         ) -> None:
             # After a restart the steps since the last checkpoint come again: known points.
             step = metrics[0]["step"]
-            if on_progress and "num_steps" in metrics[0]:
+            # A checkpoint is reported when it is written, some steps after its own.
+            if on_progress and "num_steps" in metrics[0] and step >= self.last_told:
+                self.last_told = step
                 on_progress(step, metrics[0]["num_steps"])
             if on_metrics and "point" in metrics[0] and step > self.last_step:
                 self.last_step = step

@@ -9,19 +9,23 @@ group from the last checkpoint.
 import importlib
 import logging
 import tempfile
-import uuid
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError
-from components.training.checkpointing import OtherRecipe, Progress, SavedState, read, write_shard
+from components.training.checkpointing import (
+    Progress,
+    SavedState,
+    take_snapshot,
+)
 from components.training.config import StageConfig
 from components.training.curves import Interval
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
 from components.training.materials import BatchSource, OpenedModel
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
+from components.training.saving import StageCheckpoints, latest_checkpoint
 from components.training.schedule import learning_rate
 from components.training.watchdog import Watchdog
 
@@ -66,8 +70,6 @@ class _Stage:
 
     def __init__(self, job: WorkerJob, ranks: AcrossRanks, scratch: Path):
         self.job, self.config, self.ranks, self.scratch = job, job.config, ranks, scratch
-        # Checkpoint folders carry the attempt's name: files of a dead attempt never mix in.
-        self.attempt = ranks.first(uuid.uuid4().hex[:8])
         self.validation_loss: float | None = None
         opened, saved = self._open()
         self.engine = self._start_engine(opened, saved)
@@ -89,7 +91,7 @@ class _Stage:
             self.num_steps = min(
                 self.batches.num_steps, self.config.max_steps or self.batches.num_steps
             )
-            saved = _latest_checkpoint(self.job.fingerprint, self.scratch)
+            saved = latest_checkpoint(self.job.fingerprint, self.scratch)
             if saved is not None:
                 saved.load_weights(opened.model)
         except LavaflowError as caught:
@@ -152,6 +154,7 @@ class _Stage:
         config = self.config
         batches = self.batches.batches(self.step)
         interval = Interval()
+        checkpoints = StageCheckpoints(self.job, self.ranks, self.scratch, self.num_steps)
         while self.step < self.num_steps:
             watchdog.feed()
             seed_step(config.seed, self.step, self.ranks.rank)
@@ -175,9 +178,7 @@ class _Stage:
             self.step_samples = outcome.num_samples  # less than asked for where the data are fewer
             self.losses.append(outcome.loss)
             interval.outcomes.append(outcome)
-            saves = bool(config.checkpoint_every_steps) and (
-                self.step % config.checkpoint_every_steps == 0 and self.step < self.num_steps
-            )
+            saves = self.step < self.num_steps and checkpoints.is_due(self.step)
             logs = self.step % config.log_every_steps == 0 or self.step == self.num_steps
             validates = self.step == self.num_steps or (
                 config.validate_every_steps and self.step % config.validate_every_steps == 0
@@ -190,10 +191,13 @@ class _Stage:
                     point["validation/loss"] = self._validate(self.validation)
                 report |= {"point": point}
                 logs, interval = True, Interval()
-            if saves:
-                self._save(report)
-            elif logs:
+            if logs:
                 ray.train.report(report)
+            self._publish(checkpoints, wait=saves)
+            if saves:
+                progress = Progress(self.step, list(self.losses))
+                checkpoints.begin(take_snapshot(self.engine, progress))
+        self._publish(checkpoints, wait=True)
 
     def _validate(self, batches: BatchSource) -> float:
         """Return the loss of the held-out rows."""
@@ -208,24 +212,9 @@ class _Stage:
         self.validation_loss = loss
         return loss
 
-    def _save(self, report: dict[str, Any]) -> None:
-        """Publish a checkpoint of this step: all ranks' files or none."""
-        import ray.train
-
-        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            write_shard(
-                self.engine,
-                Path(folder),
-                Progress(self.step, list(self.losses)),
-                self.job.fingerprint,
-                self.ranks.rank,
-                self.ranks.world_size,
-            )
-            ray.train.report(
-                report,
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-                checkpoint_dir_name=f"step-{self.step:08d}-{self.attempt}",
-            )
+    def _publish(self, checkpoints: StageCheckpoints, wait: bool) -> None:
+        if (reason := checkpoints.publish(wait)) is not None:
+            raise _Agreed(reason)
 
     def finish(self) -> dict[str, Any]:
         """Write the finished model as the run's last checkpoint and return the facts of the run."""
@@ -252,6 +241,8 @@ class _Stage:
             ray.train.report(
                 {"step": self.step, **facts}, checkpoint=checkpoint, checkpoint_dir_name=FINAL
             )
+        # Waits until everything is uploaded: the folders it is uploaded from will be deleted.
+        ray.train.get_all_reported_checkpoints()
         return facts
 
     def _write_model(self, weights: dict[str, Any], folder: Path, facts: dict[str, Any]) -> None:
@@ -289,29 +280,3 @@ def _freeze(opened: OpenedModel, config: StageConfig) -> tuple[int, int]:
 
 def _at_step(error: Exception, step: int) -> Exception:
     return type(error)(f"step {step + 1}: {error}")
-
-
-def _latest_checkpoint(fingerprint: str, scratch: Path) -> SavedState | None:
-    """Return the newest checkpoint that is complete, passing over damaged ones with a warning."""
-    import ray.train
-
-    last = ray.train.get_checkpoint()
-    if last is None:
-        return None
-    known = [reported.checkpoint for reported in ray.train.get_all_reported_checkpoints()]
-    for checkpoint in [last, *(c for c in reversed(known) if c.path != last.path)]:
-        try:
-            return read(_local_folder(checkpoint, scratch), fingerprint)
-        except OtherRecipe:
-            raise
-        except CheckpointError as error:
-            log.warning("checkpoint passed over: %s", error)
-    log.warning("no checkpoint of this run is complete; training starts at its first step")
-    return None
-
-
-def _local_folder(checkpoint: Any, scratch: Path) -> Path:
-    """Return the checkpoint's folder on this machine, downloaded if it is remote."""
-    if checkpoint.filesystem.type_name == "local":
-        return Path(checkpoint.path)
-    return Path(checkpoint.to_directory(scratch / Path(checkpoint.path).name))

@@ -30,6 +30,7 @@ def test_only_what_changes_the_result_is_identity():
         "validate_every_steps",
         "hang_timeout_s",
         "checkpoint_every_steps",
+        "checkpoint_every_s",
         "keep_checkpoints",
         "max_failures",
         "log_every_steps",

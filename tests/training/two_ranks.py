@@ -13,7 +13,7 @@ import torch
 from torch import distributed
 
 from components.model.freeze import freeze_for_stage
-from components.training.checkpointing import Progress, read, write_shard
+from components.training.checkpointing import Progress, read, take_snapshot, write_snapshot
 from components.training.config import BasePaths
 from components.training.deepspeed_config import plan_batches
 from components.training.deepspeed_engine import DeepSpeedEngine
@@ -76,7 +76,7 @@ def main(rank: int, folder: Path) -> None:
         engine, batches = start(materials, config, ranks)
         numbers = train(engine, batches, config, ranks, 0, HALF)
         progress = Progress(HALF, [loss for loss, _ in numbers])
-        write_shard(engine, out / "shards", progress, "recipe", rank, world_size)
+        write_snapshot(take_snapshot(engine, progress), out / "shards", "recipe", rank, world_size)
         distributed.barrier()
         numbers += train(engine, batches, config, ranks, HALF, STEPS)
         final = weights(engine)

@@ -1,0 +1,150 @@
+"""Checkpoints of a stage: when they are due, written beside training, published, found again.
+
+In: snapshots in the memory of the host. Out: a folder of every rank's files in the run's storage,
+or none, by way of Ray Train. A thread writes this rank's files to this machine's disk; once all
+ranks have theirs they are reported, and Ray Train uploads them, again beside the training. One
+checkpoint is under way at a time.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from components.core.errors import CheckpointError
+from components.core.store_faults import guarded
+from components.training.checkpointing import (
+    OtherRecipe,
+    SavedState,
+    Snapshot,
+    read,
+    write_snapshot,
+)
+from components.training.job import WorkerJob
+from components.training.ranks import AcrossRanks
+
+log = logging.getLogger(__name__)
+
+
+class PendingCheckpoint:
+    """A snapshot on its way to the disk."""
+
+    def __init__(
+        self, snapshot: Snapshot, folder: Path, fingerprint: str, rank: int, world_size: int
+    ) -> None:
+        self.step = snapshot.progress.step
+        self.folder = folder
+        self.error: Exception | None = None
+        self._thread = threading.Thread(
+            target=self._write,
+            args=(snapshot, fingerprint, rank, world_size),
+            name=f"checkpoint-{self.step}",
+        )
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is written, or has failed (see `error`)."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Return when it is done."""
+        self._thread.join()
+
+    def _write(self, snapshot: Snapshot, fingerprint: str, rank: int, world_size: int) -> None:
+        try:
+            # A full disk becomes a sentence that says so.
+            guarded(
+                str(self.folder),
+                lambda: write_snapshot(snapshot, self.folder, fingerprint, rank, world_size),
+            )
+        except Exception as error:  # noqa: BLE001, raised in the main thread, on every rank
+            self.error = error
+
+
+class StageCheckpoints:
+    """The checkpoints of one rank's run; every rank calls everything alike."""
+
+    def __init__(self, job: WorkerJob, ranks: AcrossRanks, scratch: Path, num_steps: int) -> None:
+        self._job, self._ranks, self._scratch, self._num_steps = job, ranks, scratch, num_steps
+        # Folders carry the attempt's name: files of a dead attempt never mix in.
+        self._attempt = ranks.first(uuid.uuid4().hex[:8])
+        self._pending: PendingCheckpoint | None = None
+        self._began_at = time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Return whether a checkpoint is due after this step, the same on every rank."""
+        config = self._job.config
+        every, every_s = config.checkpoint_every_steps, config.checkpoint_every_s
+        # An interval longer than the run would never save anything.
+        by_step = bool(every) and step % min(every, max(1, self._num_steps // 2)) == 0
+        by_time = False
+        if every_s:
+            # The clocks of ranks differ: the first one's counts.
+            late = self._ranks.rank == 0 and time.monotonic() - self._began_at >= every_s
+            by_time = bool(self._ranks.sum([float(late)])[0])
+        return by_step or by_time
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Let a thread write this rank's part; the checkpoint before must be published."""
+        assert self._pending is None, "one checkpoint at a time"
+        self._began_at = time.monotonic()
+        folder = self._scratch / f"step-{snapshot.progress.step:08d}"
+        self._pending = PendingCheckpoint(
+            snapshot, folder, self._job.fingerprint, self._ranks.rank, self._ranks.world_size
+        )
+
+    def publish(self, wait: bool) -> Exception | None:
+        """Publish the pending checkpoint once every rank has written its part: all files or none.
+
+        With `wait` it is waited for, as before the next one and at the end. Returns the error that
+        kept any rank from writing.
+        """
+        import ray.train
+
+        pending = self._pending
+        if pending is None:
+            return None
+        if wait:
+            pending.wait()
+        elif self._ranks.sum([float(not pending.is_done)])[0]:
+            return None
+        if (reason := self._ranks.agree(pending.error)) is not None:
+            return reason
+        self._pending = None
+        ray.train.report(
+            {"step": pending.step, "num_steps": self._num_steps},
+            checkpoint=ray.train.Checkpoint.from_directory(str(pending.folder)),
+            checkpoint_dir_name=f"step-{pending.step:08d}-{self._attempt}",
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+        )
+        return None
+
+
+def latest_checkpoint(fingerprint: str, scratch: Path) -> SavedState | None:
+    """Return the newest checkpoint that is complete, passing over damaged ones with a warning."""
+    import ray.train
+
+    last = ray.train.get_checkpoint()
+    if last is None:
+        return None
+    known = [reported.checkpoint for reported in ray.train.get_all_reported_checkpoints()]
+    for checkpoint in [last, *(c for c in reversed(known) if c.path != last.path)]:
+        try:
+            return read(_local_folder(checkpoint, scratch), fingerprint)
+        except OtherRecipe:
+            raise
+        except CheckpointError as error:
+            log.warning("checkpoint passed over: %s", error)
+    log.warning("no checkpoint of this run is complete; training starts at its first step")
+    return None
+
+
+def _local_folder(checkpoint: Any, scratch: Path) -> Path:
+    """Return the checkpoint's folder on this machine, downloaded if it is remote."""
+    if checkpoint.filesystem.type_name == "local":
+        return Path(checkpoint.path)
+    return Path(checkpoint.to_directory(scratch / Path(checkpoint.path).name))
