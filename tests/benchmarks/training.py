@@ -1,0 +1,313 @@
+"""Times our training step beside TRL's SFT trainer, and beside the model's own matrix products.
+
+Both train the tiny recipe's model, in one process on the CPU under bf16 autocast, on the same rows
+of the pocket world with AdamW, batches of 32 in micro-batches of 16, in turns. TRL gets token ids,
+labels and pixels ready made, so its own image processing, which ours has to do, costs it nothing.
+The limit: the products of a micro-batch's real tokens, forward and backward, at the model's own
+shapes and alone. Samples and real tokens per second are wall clock; medians of the rounds.
+
+TRL is not among the project's dependencies. Put it into a folder of its own and name that:
+
+    pip install --target /tmp/trl --no-deps trl==1.16.0 datasets multiprocess dill xxhash accelerate
+    python -m tests.benchmarks.training --peer /tmp/trl
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from components.data.loader import Loader
+from components.model.freeze import freeze_for_stage
+from components.training.config import BasePaths, StageConfig
+from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.loop import Alone, train_step
+from components.training.materials import Materials, OpenedModel
+from workflows.recipes.tiny import BASE, tiny
+
+GLOBAL_BATCH, MICRO_BATCH = 32, 16
+console = Console(width=100)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a run of some steps reached."""
+
+    samples_per_s: float
+    tokens_per_s: float
+
+
+def main() -> None:
+    """Print both stages, all ways, and the shares of the limit."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", type=Path, help="folder that TRL was installed into")
+    parser.add_argument("--steps", type=int, default=6, help="steps of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    if options.peer is not None:
+        sys.path.insert(0, str(options.peer))
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        prepare_data(folder)
+        for name in ("pretrain", "finetune"):
+            console.print(compare(folder, name, options))
+
+
+def compare(folder: Path, name: str, options: argparse.Namespace) -> Table:
+    """Return the table of one stage."""
+    ways: dict[str, Callable[[int], Speed]] = {"ours": ours(folder, name)}
+    if options.peer is not None:
+        ways = {"TRL": trl(folder, name), **ways}
+    rounds: dict[str, list[Speed]] = {way: [] for way in ways}
+    for number in range(options.rounds + 1):
+        for way, run in ways.items():
+            speed = run(options.steps)
+            if number:  # the first round warms up
+                rounds[way].append(speed)
+    limit = product_rate(folder, name)
+    table = Table(
+        title=f"{name}: batches of {GLOBAL_BATCH}, {options.threads} threads, "
+        f"median of {options.rounds} rounds of {options.steps} steps",
+        title_justify="left",
+    )
+    for column in ("way", "samples/s", "least", "most", "ratio", "tokens/s", "share of limit"):
+        table.add_column(column, justify="left" if column == "way" else "right", no_wrap=True)
+    base = statistics.median(s.samples_per_s for s in next(iter(rounds.values())))
+    for way, speeds in rounds.items():
+        samples = [speed.samples_per_s for speed in speeds]
+        tokens = statistics.median(speed.tokens_per_s for speed in speeds)
+        table.add_row(
+            way,
+            f"{statistics.median(samples):.1f}",
+            f"{min(samples):.1f}",
+            f"{max(samples):.1f}",
+            f"{statistics.median(samples) / base:.2f}x",
+            f"{tokens:,.0f}",
+            f"{tokens / limit:.0%}",
+        )
+    table.caption = f"limit: {limit:,.0f} real tokens/s, were there matrix products alone"
+    return table
+
+
+def prepare_data(folder: Path) -> None:
+    """Draw a small pocket world and prepare both stages with the tiny recipe's settings."""
+    from components.data.pocket.world import write_world
+    from components.data.prepare import prepare
+    from components.model.tokenizer import load_tokenizer
+    from components.model.tower import read_tower
+
+    recipe = tiny()
+    assert recipe.pocket is not None
+    with console.status("Drawing and preparing the data"):
+        write_world(recipe.pocket, folder / "raw")
+        tokenizer, image_token_id = load_tokenizer(BASE / "language_model")
+        patches = read_tower(BASE / "vision_tower").patches_per_image("default")
+        for config in (recipe.pretrain_data, recipe.finetune_data):
+            prepare(
+                config, folder / "raw", tokenizer, image_token_id, patches, folder / config.stage
+            )
+
+
+def stage_of(name: str) -> StageConfig:
+    """Return the tiny recipe's stage."""
+    recipe = tiny()
+    stage = recipe.pretrain if name == "pretrain" else recipe.finetune
+    return stage.with_(global_batch=GLOBAL_BATCH, micro_batch=MICRO_BATCH)
+
+
+def opened(folder: Path, name: str) -> tuple[Materials, OpenedModel, StageConfig]:
+    """Return the stage's model, frozen as the stage says."""
+    config = stage_of(name)
+    base = BasePaths(
+        vision_tower_path=str(BASE / "vision_tower"),
+        language_model_path=str(BASE / "language_model"),
+    )
+    materials = Materials(base, str(folder / name))
+    model = materials.open_model(config)
+    freeze_for_stage(model.model, config.train)
+    model.model.train()
+    return materials, model, config
+
+
+def ours(folder: Path, name: str) -> Callable[[int], Speed]:
+    """Return a function that takes steps as a worker does, without Ray and DeepSpeed."""
+    materials, model, config = opened(folder, name)
+    # As the worker does on a CPU.
+    model.model.set_attn_implementation("eager")
+    module = SummedLoss(model.loss_module(), autocast=True)
+    betas = (config.adam_beta1, config.adam_beta2)
+    optimizer = optimizer_for(module, config.weight_decay, betas, config.adam_epsilon)
+    engine = PlainEngine(module, optimizer, config.gradient_clipping)
+    batches = endless(materials, model, config)
+
+    def run(steps: int) -> Speed:
+        start = time.perf_counter()
+        outcomes = [
+            train_step(engine, lambda: next(batches), config.learning_rate, MICRO_BATCH, Alone())
+            for _ in range(steps)
+        ]
+        seconds = time.perf_counter() - start
+        return Speed(
+            sum(outcome.num_samples for outcome in outcomes) / seconds,
+            sum(outcome.num_tokens for outcome in outcomes) / seconds,
+        )
+
+    return run
+
+
+def endless(materials: Materials, model: OpenedModel, config: StageConfig) -> Iterator[Any]:
+    """Yield the stage's batches over and over."""
+    while True:
+        yield from materials.open_batches(model, config, 0, 1).batches()
+
+
+def trl(folder: Path, name: str) -> Callable[[int], Speed]:
+    """Return a function that trains some steps with TRL's SFT trainer on ready-made rows."""
+    import datasets
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    _, model, config = opened(folder, name)
+    rows = ready_rows(folder, name, model)
+    data = datasets.Dataset.from_dict({"row": list(range(len(rows)))})
+    seen = {"tokens": 0, "samples": 0}
+
+    def collate(items: list[dict[str, int]]) -> dict[str, torch.Tensor]:
+        some = [rows[item["row"]] for item in items]
+        seen["tokens"] += sum(len(row["input_ids"]) for row in some)
+        seen["samples"] += len(some)
+        return padded(some, model.pad_token_id)
+
+    class Clock(TrainerCallback):
+        started = 0.0
+        ended = 0.0
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.started = self.started or time.perf_counter()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.ended = time.perf_counter()
+
+    def run(steps: int) -> Speed:
+        with tempfile.TemporaryDirectory() as output:
+            arguments = SFTConfig(
+                output_dir=output,
+                per_device_train_batch_size=MICRO_BATCH,
+                gradient_accumulation_steps=GLOBAL_BATCH // MICRO_BATCH,
+                max_steps=steps,
+                learning_rate=config.learning_rate,
+                lr_scheduler_type="cosine",
+                bf16=True,
+                use_cpu=True,
+                gradient_checkpointing=False,
+                report_to=[],
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataset_kwargs={"skip_prepare_dataset": True},
+                max_length=None,
+            )
+            clock = Clock()
+            trainer = SFTTrainer(
+                model=model.model,
+                args=arguments,
+                train_dataset=data,
+                data_collator=collate,
+                processing_class=model.tokenizer,
+                callbacks=[clock],
+            )
+            seen.update(tokens=0, samples=0)
+            trainer.train()
+        seconds = clock.ended - clock.started
+        share = steps * GLOBAL_BATCH / seen["samples"]  # it may have collated ahead
+        return Speed(steps * GLOBAL_BATCH / seconds, seen["tokens"] * share / seconds)
+
+    return run
+
+
+def ready_rows(folder: Path, name: str, model: OpenedModel) -> list[dict[str, torch.Tensor]]:
+    """Return rows as a Hugging Face model takes them, pixels as floats."""
+    from components.data.images import normalise
+
+    loader = Loader(folder / name, GLOBAL_BATCH, model.pad_token_id)
+    rows = []
+    for step in range(24):
+        batch = loader.batch(step)
+        pixels = iter(normalise(batch.pixels, loader.spec.image))
+        for row in range(len(batch)):
+            length = int(batch.attention_mask[row].sum())
+            rows.append(
+                {
+                    "input_ids": batch.input_ids[row, :length],
+                    "labels": batch.labels[row, :length],
+                    **({"pixel_values": next(pixels)} if batch.has_image[row] else {}),
+                }
+            )
+    return rows
+
+
+def padded(rows: list[dict[str, torch.Tensor]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Return a right-padded batch for transformers."""
+    pad = torch.nn.utils.rnn.pad_sequence
+    batch = {
+        "input_ids": pad([row["input_ids"] for row in rows], True, pad_token_id),
+        "labels": pad([row["labels"] for row in rows], True, -100),
+        "attention_mask": pad([torch.ones_like(row["input_ids"]) for row in rows], True, 0),
+    }
+    pictures = [row["pixel_values"] for row in rows if "pixel_values" in row]
+    return batch | ({"pixel_values": torch.stack(pictures)} if pictures else {})
+
+
+def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
+    """Return the real tokens/s of the matrix products of a micro-batch, nothing else being done.
+
+    Linear layers of the language model forward and backward (of frozen ones the gradient of the
+    input alone), of the tower and connector for the pictures, the head for supervised positions.
+    """
+    materials, model, config = opened(folder, name)
+    batch = next(materials.open_batches(model, config, 0, 1).batches())
+    piece = next(batch.micro_batches(MICRO_BATCH))
+    tokens, pictures = piece.num_tokens, len(piece.pixels)
+    supervised = int((piece.labels[:, 1:] >= 0).sum())
+    patches = model.patches_per_image
+    products: list[tuple[torch.Tensor, torch.Tensor, bool, bool]] = []
+    for path, linear in model.model.named_modules():
+        if not isinstance(linear, torch.nn.Linear):
+            continue
+        in_tower, in_connector = "vision_tower" in path, "projector" in path
+        count = supervised if "lm_head" in path else tokens
+        if in_tower or in_connector:
+            count = pictures * (patches + in_tower)
+        if in_tower and f"layers.{model.model.config.vision_config.num_hidden_layers - 1}." in path:
+            continue  # the last layer is not read
+        weight = linear.weight.detach().to(torch.bfloat16)
+        states = torch.randn(count, weight.shape[1], dtype=torch.bfloat16)
+        learns = linear.weight.requires_grad
+        products.append((states, weight, learns, not in_tower))
+    start, rounds = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for states, weight, learns, backward in products:
+            out = states @ weight.t()
+            if backward:
+                _ = out @ weight
+            if learns:
+                _ = out.t() @ states
+        rounds += 1
+    return rounds * tokens / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
