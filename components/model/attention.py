@@ -3,12 +3,15 @@
 In: a batch's rows laid end to end, [1, T, D], and where each row lies. Out: the same as attending
 row by row. For the attention itself, a few percent of the work, rows of like length are padded
 together; under the causal mask padding on the right of a row is never attended to, so no key mask
-is needed.
+is needed. On a GPU torch's kernel for rows of any lengths takes them as they lie, without padding.
 Models of transformers call it unchanged, by its registered name.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -17,6 +20,8 @@ from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+log = logging.getLogger(__name__)
 
 PACKED = "lavaflow_packed"
 """Name of the attention in transformers' registry."""
@@ -48,6 +53,9 @@ class PackedRows:
     """Position of each token within its row, [T], those of the filler included."""
     num_filler: int
     """Tokens of nothing to be put behind the rows, so that the shapes of products recur."""
+    starts: Tensor
+    """Where each row begins, and where the last one ends, int32 [B + 1]; the filler is a row."""
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,9 @@ def packed_rows(lengths: Sequence[int], device: torch.device | str = "cpu") -> P
     runs = _runs_of_like_length(lengths) + ([[num_filler]] if num_filler else [])
     positions = torch.cat([torch.arange(length) for run in runs for length in run])
     groups = tuple(_group(run, device) for run in runs)
-    return PackedRows(groups, positions.to(device), num_filler)
+    in_order = [length for run in runs for length in run]
+    starts = torch.tensor([0, *accumulate(in_order)], dtype=torch.int32, device=device)
+    return PackedRows(groups, positions.to(device), num_filler, starts, max(in_order))
 
 
 def attend_packed(model: PreTrainedModel) -> bool:
@@ -113,6 +123,14 @@ def packed_attention(
             sliding_window=sliding_window,
             **others,
         )
+    if _varlen_applies(query_1HTD, key_1HTD, value_1HTD, dropout):
+        query_THD, key_TKD, value_TKD = (
+            state[0].transpose(0, 1) for state in (query_1HTD, key_1HTD, value_1HTD)
+        )
+        output_THD = varlen_rows(
+            query_THD, key_TKD, value_TKD, packed_rows, scaling, sliding_window
+        )
+        return output_THD.unsqueeze(0), None
     groups = query_1HTD.shape[1] // key_1HTD.shape[1]
     states = [query_1HTD, repeat_kv(key_1HTD, groups), repeat_kv(value_1HTD, groups)]
     sizes = [rows.num_tokens for rows in packed_rows.groups]
@@ -137,6 +155,71 @@ def packed_attention(
             )
         outputs.append(_unpad(output_BHSD, rows))
     return torch.cat(outputs).unsqueeze(0), None
+
+
+def varlen_rows(
+    query_THD: Tensor,
+    key_TKD: Tensor,
+    value_TKD: Tensor,
+    rows: PackedRows,
+    scaling: float | None,
+    sliding_window: int | None,
+) -> Tensor:
+    """Return the rows' attention [T, H, D] by torch's kernel for rows of any lengths (GPU)."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    # A window of w tokens is the token itself and w - 1 before it.
+    left = sliding_window - 1 if sliding_window else -1
+    output: Tensor = varlen_attn(
+        query_THD,
+        key_TKD,
+        value_TKD,
+        rows.starts,
+        rows.starts,
+        rows.longest,
+        rows.longest,
+        scale=scaling,
+        window_size=(left, 0),
+        enable_gqa=query_THD.shape[1] != key_TKD.shape[1],
+    )
+    return output
+
+
+def _varlen_applies(query: Tensor, key: Tensor, value: Tensor, dropout: float) -> bool:
+    kinds = {query.dtype, key.dtype, value.dtype}
+    if query.device.type != "cuda" or dropout or kinds - {torch.bfloat16} - {torch.float16}:
+        return False
+    width = query.shape[-1]
+    return len(kinds) == 1 and _varlen_is_sound(query.device, query.dtype, width)
+
+
+@lru_cache(maxsize=8)
+def _varlen_is_sound(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Return whether the kernel is there and gives what attention gives, tried once on two rows."""
+    rows = packed_rows([40, 24], device)
+    generator = torch.Generator(device).manual_seed(0)
+    query, key, value = torch.randn(
+        (3, 64, 2, width), generator=generator, device=device, dtype=dtype
+    )
+    try:
+        found = varlen_rows(query, key, value, rows, None, None).float()
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        log.warning("rows are padded for the attention: no kernel for packed rows (%s)", error)
+        return False
+    alone = [
+        functional.scaled_dot_product_attention(
+            query[part].transpose(0, 1).float(),
+            key[part].transpose(0, 1).float(),
+            value[part].transpose(0, 1).float(),
+            is_causal=True,
+        ).transpose(0, 1)
+        for part in (slice(0, 40), slice(40, 64))
+    ]
+    # Half precision keeps 8 bits of products of size one.
+    if torch.allclose(found, torch.cat(alone), atol=5e-2, rtol=5e-2):
+        return True
+    log.warning("rows are padded for the attention: the kernel for packed rows gives other values")
+    return False
 
 
 def _in_bfloat16_on_cpu(states: Tensor) -> bool:

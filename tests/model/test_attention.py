@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
+from components.model import attention
 from components.model.attention import NO_MASK, PACKABLE, attend_packed, packed_rows
 
 LENGTHS = (12, 11, 10, 1, 9, 9)  # runs of like length: padded, alone, alike
@@ -95,3 +96,46 @@ def test_without_packed_rows_it_attends_as_before() -> None:
 def test_a_kind_that_was_not_tried_is_left_padded() -> None:
     config = CONFIG_MAPPING["gemma2"](**SIZES)
     assert not attend_packed(AutoModelForCausalLM.from_config(config).model)
+
+
+def reference_varlen(query, key, value, starts, _, longest, __, scale, window_size, enable_gqa):
+    """What torch's kernel is documented to do, row by row."""
+    assert starts.dtype == torch.int32
+    outputs = []
+    for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        assert end - start <= longest
+        row = [state[start:end].transpose(0, 1) for state in (query, key, value)]
+        allowed = torch.ones((end - start, end - start), dtype=torch.bool).tril()
+        if window_size[0] >= 0:
+            allowed = allowed.triu(-window_size[0])
+        outputs.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                *row, attn_mask=allowed, scale=scale, enable_gqa=enable_gqa
+            ).transpose(0, 1)
+        )
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_the_kernel_for_rows_of_any_length_is_told_of_the_rows(monkeypatch, window) -> None:
+    changes = {"sliding_window": window, "use_sliding_window": True, "max_window_layers": 0}
+    model = language_model("mistral", **(changes if window else {"sliding_window": None}))
+    rows, _ = rows_and_mask()
+    attend_packed(model)
+    expected = packed(model, rows)
+    calls = []
+
+    def kernel(*states, **options):
+        calls.append(options["window_size"])
+        return reference_varlen(*states, **options)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
+    monkeypatch.setattr(attention, "_varlen_applies", lambda *_: True)
+    torch.testing.assert_close(packed(model, rows), expected, rtol=1e-5, atol=1e-6)
+    assert calls == [(window - 1 if window else -1, 0)] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_kernel_is_sound_on_this_gpu() -> None:
+    assert attention._varlen_is_sound(torch.device("cuda", 0), torch.bfloat16, 128)
