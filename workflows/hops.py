@@ -172,7 +172,7 @@ def prepare_data(
         inputs["raw"].uri,
         tokenizer,
         image_token_id,
-        tower.patches_per_image(base.select),
+        tower.patches_per_image(base.select, base.connector),
         context.output_path,
         work_uri=context.resume_path(),
         run=ray_map,

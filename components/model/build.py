@@ -24,14 +24,15 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from components.core.errors import CheckpointError, ConfigError
+from components.core.errors import CheckpointError
+from components.model.connector_names import DEFAULT_CONNECTOR
+from components.model.connectors import build_connector, connector_of, llava_class
 from components.model.tokenizer import PAD_TOKEN, load_tokenizer
+from components.model.tower import TowerShape, has_class_token, read_tower
 from components.model.weights import check_weights
 
 ROW_MULTIPLE = 64
 """Vocabulary rows are padded to this multiple, as in the llava-hf checkpoints (32,064 rows)."""
-CONNECTORS = ("mlp2x_gelu",)
-"""Connectors that transformers' projector can express."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LlavaParts:
 def build_llava(
     vision_tower_path: str | Path,
     language_model_path: str | Path,
-    connector: str = "mlp2x_gelu",
+    connector: str = DEFAULT_CONNECTOR,
     feature_layer: int = -2,
     select: str = "default",
     seed: int = 0,
@@ -54,29 +55,34 @@ def build_llava(
     """Return a LLaVA model of the two folders with a connector initialised from the seed.
 
     `feature_layer` is the index into the tower's hidden states (-2 in LLaVA-1.5), `select`
-    "default" drops the CLS position and "full" keeps it. Raises ConfigError for an unknown
-    connector, CheckpointError for an unreadable folder.
+    "default" drops the CLS position and "full" keeps it (or there is none, as in SigLIP). Raises
+    ConfigError for an unknown connector or selection, or one that does not fit the two parts;
+    CheckpointError for an unreadable folder.
     """
-    if connector not in CONNECTORS:
-        raise ConfigError(
-            f"connector {connector!r} is not known; choose from {', '.join(CONNECTORS)}"
-        )
+    tower_class = _tower_class(Path(vision_tower_path))
+    read_tower(vision_tower_path).patches_per_image(select, connector)  # refuse before loading
     tokenizer, image_token_id = load_tokenizer(language_model_path)
-    vision_tower = _load(_tower_class(Path(vision_tower_path)), vision_tower_path)
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"{language_model_path}: the tokenizer has no end token (eos_token), so no answer "
+            "could end; name one in its tokenizer_config.json"
+        )
+    vision_tower = _load(tower_class, vision_tower_path)
     language_model = _load(AutoModelForCausalLM, language_model_path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _make_room(language_model, len(tokenizer))
         config = _llava_config(vision_tower, language_model, image_token_id, feature_layer, select)
         config.text_config.pad_token_id = tokenizer.convert_tokens_to_ids(PAD_TOKEN)
+        if connector != DEFAULT_CONNECTOR:  # else the folder stays one of plain llava-hf
+            config.connector = connector
+        config.image_seq_length = patches_per_image(config)
         with torch.device("meta"):  # the two big parts are replaced, so do not allocate them twice
-            model = LlavaForConditionalGeneration(config)
+            model = llava_class(connector)(config)
         model.model.vision_tower = vision_tower
         model.model.language_model = language_model.model
         model.lm_head = language_model.lm_head
-        projector = model.model.multi_modal_projector.to_empty(device="cpu")
-        for linear in (projector.linear_1, projector.linear_2):
-            linear.reset_parameters()  # torch's default for nn.Linear, as in the original LLaVA
+        model.model.multi_modal_projector = build_connector(config)
     model.tie_weights()
     model.generation_config = language_model.generation_config
     return LlavaParts(model.float().eval(), tokenizer, image_token_id)
@@ -85,8 +91,10 @@ def build_llava(
 def patches_per_image(config: LlavaConfig) -> int:
     """Return how many positions one picture takes in the language model's sequence."""
     vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size) ** 2
-    return patches + (config.vision_feature_select_strategy == "full")
+    shape = TowerShape(
+        vision.model_type, vision.image_size, vision.patch_size, has_class_token(vision.model_type)
+    )
+    return shape.patches_per_image(config.vision_feature_select_strategy, connector_of(config))
 
 
 def _llava_config(
@@ -96,7 +104,7 @@ def _llava_config(
     feature_layer: int,
     select: str,
 ) -> LlavaConfig:
-    config = LlavaConfig(
+    return LlavaConfig(
         vision_config=vision_tower.config,
         text_config=language_model.config,
         image_token_index=image_token_id,
@@ -104,8 +112,6 @@ def _llava_config(
         vision_feature_select_strategy=select,
         tie_word_embeddings=bool(language_model.config.tie_word_embeddings),
     )
-    config.image_seq_length = patches_per_image(config)
-    return config
 
 
 def _tower_class(path: Path) -> Any:
@@ -130,6 +136,7 @@ def _load(kind: Any, path: str | Path) -> PreTrainedModel:
             dtype=torch.float32,
             local_files_only=True,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:

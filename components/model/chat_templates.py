@@ -10,6 +10,9 @@ SYSTEM = (
 )
 """The system sentence of vicuna_v1 (llava/conversation.py at c121f043)."""
 
+END_TOKEN = "</s>"
+"""Stands in the templates for the end token of the tokenizer that a folder holds."""
+
 VICUNA_V1 = (
     SYSTEM
     + " {% for message in messages %}"
@@ -20,9 +23,19 @@ VICUNA_V1 = (
     + "{% endif %} "
     + "{% elif message['role'] == 'assistant' %}ASSISTANT: "
     + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    + "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}</s>"
+    + "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+    + END_TOKEN
     + "{% endif %}{% endfor %}"
     + "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
 
 CHAT_TEMPLATES: dict[str, str] = {"vicuna_v1": VICUNA_V1}
+
+
+def chat_template(name: str, end_token: str) -> str | None:
+    """Return the named template with the tokenizer's own end token; None for what is no chat.
+
+    Llama and Vicuna end an answer with `</s>`, Qwen2 with `<|endoftext|>` or `<|im_end|>`.
+    """
+    template = CHAT_TEMPLATES.get(name)
+    return None if template is None else template.replace(END_TOKEN, end_token)

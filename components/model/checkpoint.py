@@ -1,8 +1,9 @@
 """Model folders on disk: ordinary llava-hf folders with one more file, `lavaflow.json`.
 
 In: a model with its tokenizer, or a folder. Out: a folder that plain transformers, vLLM and SGLang
-load, or the loaded model with all that is needed to prompt it. Only safetensors are read. Training
-state (optimizer, data position) is not kept here (see `components.training.checkpointing`).
+load (where its connector is theirs, `mlp2x_gelu`), or the loaded model with all that is needed to
+prompt it. Only safetensors are read. Training state (optimizer, data position) is not kept here
+(see `components.training.checkpointing`).
 """
 
 import json
@@ -12,14 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerBase
+from transformers import (
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from components.core.config import parse
 from components.core.errors import CheckpointError, ConfigError
 from components.data.images import ImageSpec
 from components.model.build import patches_per_image
-from components.model.chat_templates import CHAT_TEMPLATES
+from components.model.chat_templates import chat_template
+from components.model.connector_names import DEFAULT_CONNECTOR
+from components.model.connectors import connector_of, llava_class
+from components.model.lora import has_lora
 from components.model.tokenizer import IMAGE_TOKEN, load_tokenizer
 from components.model.weights import check_weights
 
@@ -57,8 +66,13 @@ def save(
     """Write the folder and return its path; weights keep the dtype that they have in memory.
 
     `state_dict` replaces the model's own weights where those are partitioned (ZeRO-3 gathers them
-    first).
+    first). Raises CheckpointError for a model with LoRA adapters: `load` could not read it back.
     """
+    if has_lora(model):
+        raise CheckpointError(
+            f"{folder}: the model has LoRA adapters, a model folder holds ordinary weights; "
+            "merge_lora before saving"
+        )
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     weights = None if state_dict is None else dict(state_dict)
@@ -70,6 +84,7 @@ def save(
         "image_spec": image_spec.canonical(),
         "image_token_id": model.config.image_token_id,
         "patches_per_image": patches_per_image(model.config),
+        "connector": connector_of(model.config),
         "extra": dict(extra or {}),
     }
     (path / SIDE_FILE).write_text(json.dumps(side, indent=2) + "\n", encoding="utf-8")
@@ -87,26 +102,8 @@ def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loa
     check_weights(path)
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is not known; choose from {', '.join(DTYPES)}")
-    try:
-        model, info = LlavaForConditionalGeneration.from_pretrained(
-            path,
-            dtype=DTYPES[dtype],
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{path}: the model cannot be loaded ({error})") from error
-    wrong = sorted(
-        str(key)
-        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
-        for key in info[name]
-    )
-    if wrong:
-        raise CheckpointError(
-            f"{path}: {len(wrong)} weights do not fit the configuration, first {wrong[0]}; "
-            "run the step that made this folder again"
-        )
+    # Folders written before there was a choice name no connector.
+    model = _load_model(path, side.get("connector", DEFAULT_CONNECTOR), DTYPES[dtype])
     tokenizer, image_token_id = load_tokenizer(path)
     if image_token_id != model.config.image_token_id:
         raise CheckpointError(
@@ -124,6 +121,37 @@ def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loa
         eos_token_id=int(tokenizer.eos_token_id),
         extra=side.get("extra", {}),
     )
+
+
+def _load_model(path: Path, connector: str, dtype: torch.dtype) -> LlavaForConditionalGeneration:
+    """Load the weights, every one of them accounted for."""
+    try:
+        model, info = llava_class(connector).from_pretrained(
+            path,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ConfigError) as error:
+        raise CheckpointError(f"{path}: the model cannot be loaded ({error})") from error
+    if connector_of(model.config) != connector:
+        raise CheckpointError(
+            f"{path}: {SIDE_FILE} names the connector {connector!r}, config.json names "
+            f"{connector_of(model.config)!r}; the folder mixes two models"
+        )
+    wrong = sorted(
+        str(key)
+        for name in ("missing_keys", "unexpected_keys", "mismatched_keys")
+        for key in info[name]
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path}: {len(wrong)} weights do not fit the configuration, first {wrong[0]}; "
+            "run the step that made this folder again"
+        )
+    return model
 
 
 def _read_side(path: Path) -> tuple[dict[str, Any], ImageSpec]:
@@ -169,8 +197,19 @@ def _processor(
         tokenizer=tokenizer,
         patch_size=vision.patch_size,
         vision_feature_select_strategy=model.config.vision_feature_select_strategy,
-        chat_template=CHAT_TEMPLATES.get(template),
+        chat_template=chat_template(template, tokenizer.eos_token),
         image_token=IMAGE_TOKEN,
-        # The CLS position: with 0 here transformers counts one patch too few (transformers #36002).
-        num_additional_image_tokens=1,
+        num_additional_image_tokens=_num_additional(model.config),
     )
+
+
+def _num_additional(config: LlavaConfig) -> int:
+    """What transformers' processor must add to the grid of patches to count our positions.
+
+    1 for CLIP, its class token: with 0 transformers counts one patch too few where it drops that
+    (transformers #36002). 0 for SigLIP. Negative for a resampler of fewer queries than patches.
+    """
+    vision = config.vision_config
+    num_patches = (vision.image_size // vision.patch_size) ** 2
+    dropped = config.vision_feature_select_strategy == "default"
+    return patches_per_image(config) - num_patches + dropped

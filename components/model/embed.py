@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from transformers.models.clip.modeling_clip import CLIPVisionModel
+from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from components.core.errors import DataError
 from components.data.images import ImageSpec
@@ -28,16 +29,15 @@ def normalise_pixels(pixels_NCHW: Tensor, spec: ImageSpec, dtype: torch.dtype) -
 def image_embeddings(
     model: LlavaForConditionalGeneration, pixels_NCHW: Tensor, spec: ImageSpec
 ) -> Tensor:
-    """Return connector outputs [N, P, D] of uint8 pictures.
+    """Return connector outputs [N, P, D] of uint8 pictures; behind a resampler P is its queries.
 
     The tower runs without gradients unless one of its parameters learns, and only as far as the
     layer that is read: the layers after it cannot change the result.
     """
     tower = model.model.vision_tower
-    dtype = model.model.multi_modal_projector.linear_1.weight.dtype
     learns = any(parameter.requires_grad for parameter in tower.parameters())
     with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-        patches_NPV = _tower_features(model, normalise_pixels(pixels_NCHW, spec, dtype))
+        patches_NPV = _tower_features(model, normalise_pixels(pixels_NCHW, spec, tower.dtype))
     return model.model.multi_modal_projector(patches_NPV)
 
 
@@ -67,8 +67,10 @@ def splice(
 def _tower_features(model: LlavaForConditionalGeneration, pixels_NCHW: Tensor) -> Tensor:
     """Return the selected hidden states [N, P, V] of the tower."""
     tower, layer = model.model.vision_tower, model.config.vision_feature_layer
-    if isinstance(tower, CLIPVisionModel) and isinstance(layer, int):
-        hidden_NPV = tower.pre_layrnorm(tower.embeddings(pixels_NCHW))
+    if isinstance(tower, CLIPVisionModel | SiglipVisionModel) and isinstance(layer, int):
+        hidden_NPV = tower.embeddings(pixels_NCHW)
+        if isinstance(tower, CLIPVisionModel):  # SigLIP has no norm before its layers
+            hidden_NPV = tower.pre_layrnorm(hidden_NPV)
         layers = tower.encoder.layers
         for block in layers[: layer if layer >= 0 else len(layers) + 1 + layer]:
             hidden_NPV = block(hidden_NPV, attention_mask=None)

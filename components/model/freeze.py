@@ -37,7 +37,7 @@ def freeze_for_stage(
 ) -> Trainable:
     """Let exactly the named parts learn and return the parameter counts.
 
-    Raises ConfigError for an unknown or an empty list of parts.
+    Raises ConfigError for an unknown or an empty list of parts, or parts without any parameter.
     """
     unknown = sorted(set(train) - set(PARTS))
     if unknown or not train:
@@ -47,6 +47,17 @@ def freeze_for_stage(
     for part in train:
         for module in modules[part]:
             module.requires_grad_(True)
+    counts = count_parameters(model)
+    if not counts.trainable:
+        raise ConfigError(
+            f"train={list(train)!r}: these parts have no parameters, so nothing would learn "
+            "(connector 'identity' has none); name another part too, or choose another connector"
+        )
+    return counts
+
+
+def count_parameters(model: nn.Module) -> Trainable:
+    """Return how many parameters learn, and how many there are."""
     total = sum(parameter.numel() for parameter in model.parameters())
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return Trainable(trainable, total)

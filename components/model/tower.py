@@ -1,6 +1,6 @@
-"""The shape of a vision tower, read from its folder's config.json without loading any weight.
+"""The shape of a vision tower, read from its configuration without loading any weight.
 
-In: a CLIP or SigLIP tower folder. Out: picture size and number of patches, which prepare needs.
+In: a CLIP or SigLIP tower folder. Out: picture size and number of positions, which prepare needs.
 """
 
 import json
@@ -8,19 +8,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import CheckpointError, ConfigError
+from components.model.connector_names import DEFAULT_CONNECTOR, parse_connector
+
+SELECTS = ("default", "full")
+"""Which of the tower's outputs are read, by transformers' names: without or with a class token."""
+
+_DEFAULT_SIZES = {"clip": (224, 32), "siglip": (224, 16)}
+"""Picture and patch sizes that transformers assumes where a folder's configuration leaves them out
+(the defaults of CLIPVisionConfig and SiglipVisionConfig in 5.23)."""
 
 
 @dataclass(frozen=True)
 class TowerShape:
-    """Side of the square input and of a patch, in pixels."""
+    """Side of the square input and of a patch, in pixels; whether a class token comes first."""
 
     folder: str
     image_px: int
     patch_px: int
+    has_class_token: bool = True
 
-    def patches_per_image(self, select: str) -> int:
-        """Positions that one picture takes: `default` drops the class token, `full` keeps it."""
-        return (self.image_px // self.patch_px) ** 2 + (select == "full")
+    def patches_per_image(self, select: str, connector: str = DEFAULT_CONNECTOR) -> int:
+        """Positions that one picture takes: `default` drops the class token, `full` keeps it.
+
+        Raises ConfigError for an unknown selection or connector, and where there is no class token
+        to drop: `default` would throw the first patch of the picture away.
+        """
+        if select not in SELECTS:
+            raise ConfigError(
+                f"select={select!r} is not known; choose base.select from {', '.join(SELECTS)}"
+            )
+        if select == "default" and not self.has_class_token:
+            raise ConfigError(
+                f"select='default' drops a class token, but the tower {self.folder} has none "
+                "(SigLIP); set base.select=full"
+            )
+        num_patches = (self.image_px // self.patch_px) ** 2
+        if select == "full" and self.has_class_token:
+            num_patches += 1
+        return parse_connector(connector).num_positions(num_patches)
 
     def check_image_size(self, size_px: int) -> None:
         """Raise ConfigError when pictures are prepared at another size than the tower takes."""
@@ -35,11 +60,23 @@ def read_tower(folder: str | Path) -> TowerShape:
     """Return the shape of the tower in the folder, or raise CheckpointError when it has none."""
     path = Path(folder) / "config.json"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values = values.get("vision_config") or values
-        return TowerShape(str(folder), int(values["image_size"]), int(values["patch_size"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        values = whole.get("vision_config") or whole
+        kind = str(values.get("model_type") or whole.get("model_type") or "")
+        image_px, patch_px = _DEFAULT_SIZES.get(kind.split("_")[0], (None, None))
+        return TowerShape(
+            str(folder),
+            int(values.get("image_size", image_px)),
+            int(values.get("patch_size", patch_px)),
+            has_class_token(kind),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: not the configuration of a vision tower ({error!r}); "
             "expected image_size and patch_size"
         ) from None
+
+
+def has_class_token(kind: str) -> bool:
+    """Whether a tower of this `model_type` puts a class token before its patches, as CLIP does."""
+    return not kind.startswith("siglip")

@@ -4,20 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
 
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts, build_llava
-
-IMAGE_PX = 28
-PATCHES = 4
+from tests.model.tiny_parts import IMAGE_PX, metaspace_tokenizer, write_tower
 
 torch.set_num_threads(1)
 
@@ -46,7 +37,7 @@ def vision_tower_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def language_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("language_model")
-    tokenizer = _tokenizer()
+    tokenizer = metaspace_tokenizer()
     tokenizer.save_pretrained(path)
     torch.manual_seed(2)
     config = LlamaConfig(
@@ -70,20 +61,15 @@ def parts(vision_tower_path: Path, language_model_path: Path) -> LlavaParts:
     return build_llava(vision_tower_path, language_model_path, seed=3)
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<unk>", "<s>", "</s>", *[f"<0x{value:02X}>" for value in range(256)]],
-        show_progress=False,
-    )
-    backend.train_from_iterator(
-        ["what is in the image ? a red dog . USER: ASSISTANT: yes no"] * 5, trainer
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+@pytest.fixture(scope="session")
+def wide_tower_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tower as wide as the language model, for the connector `identity`."""
+    return write_tower("clip", tmp_path_factory.mktemp("wide_tower"), width=24)
+
+
+@pytest.fixture
+def built(
+    request: pytest.FixtureRequest, wide_tower_path: Path, language_model_path: Path
+) -> LlavaParts:
+    """A model with the connector that the test's parameter names."""
+    return build_llava(wide_tower_path, language_model_path, connector=request.param, seed=3)

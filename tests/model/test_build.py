@@ -93,7 +93,9 @@ def test_unknown_names_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="expected one or more of connector"):
         freeze_for_stage(parts.model, ("projector",))
-    with pytest.raises(ConfigError, match="choose from mlp2x_gelu"):
-        build_llava(vision_tower_path, language_model_path, connector="linear")
+    with pytest.raises(ConfigError, match="choose from linear, mlp2x_gelu"):
+        build_llava(vision_tower_path, language_model_path, connector="mlp")
     with pytest.raises(CheckpointError, match="no such folder"):
         build_llava(vision_tower_path, language_model_path / "absent")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        build_llava(vision_tower_path / "absent", language_model_path)
