@@ -6,12 +6,13 @@ field names the original's value (scripts pretrain.sh and finetune.sh of LLaVA-1
 none.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.core.artifact import Artifact
 from components.core.config import Config
+from components.model.lora_settings import LoraSettings
 
 Part = Literal["connector", "language_model", "vision_tower"]
 
@@ -27,6 +28,12 @@ class StageConfig(Config):
     """Conversation template the data were prepared with. Original: plain; then v1."""
     learning_rate: float = Field(gt=0)
     """Peak learning rate. Original: 1e-3; then 2e-5."""
+    connector_learning_rate: float | None = Field(default=None, gt=0)
+    """Peak learning rate of the connector, where it is another. Original: none; with LoRA 2e-5
+    (`mm_projector_lr`)."""
+    lora: LoraSettings | None = None
+    """Adapters that learn in place of the language model's own weights; merged at the end.
+    Original: none; in finetune_lora.sh rank 128, alpha 256."""
     global_batch: int = Field(gt=0)
     """Samples per optimizer step over all workers. Original: 256; then 128."""
     epochs: int = Field(default=1, gt=0)
@@ -89,6 +96,12 @@ class StageConfig(Config):
     log and ends, and the group goes on from the last checkpoint."""
     log_every_steps: int = Field(default=10, gt=0, json_schema_extra={"identity": False})
     """Optimizer steps between two reports. Each report carries the points of all its steps."""
+
+    @model_validator(mode="after")
+    def _lora_has_something_to_adapt(self) -> Self:
+        if self.lora is not None and "language_model" not in self.train:
+            raise ValueError("lora adapts the language model; name `language_model` in train")
+        return self
 
     @property
     def uses_gpu(self) -> bool:

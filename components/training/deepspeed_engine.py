@@ -58,12 +58,7 @@ class DeepSpeedEngine:
     ):
         """`names` gives each parameter (by `id`) its name in the model, for checkpoints."""
         deepspeed = import_deepspeed(config.uses_gpu)
-        optimizer = optimizer_for(
-            module,
-            config.weight_decay,
-            (config.adam_beta1, config.adam_beta2),
-            config.adam_epsilon,
-        )
+        optimizer = optimizer_for(module, config)
         num_trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=module,

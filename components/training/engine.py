@@ -11,9 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import TrainingError
+from components.training.config import StageConfig
 
 if TYPE_CHECKING:
     from components.data.loader import Batch
+
+RATE_SCALE = "rate_scale"
+"""What a parameter group's learning rate is multiplied by."""
+_CONNECTOR = "multi_modal_projector."
 
 
 class Engine(Protocol):
@@ -93,25 +98,31 @@ class PlainEngine:
         return norm.item()
 
 
-def optimizer_for(
-    module: nn.Module, weight_decay: float, betas: tuple[float, float], epsilon: float
-) -> torch.optim.Optimizer:
+def optimizer_for(module: nn.Module, config: StageConfig) -> torch.optim.Optimizer:
     """Return AdamW over the parameters that learn; only matrices decay (as Hugging Face does)."""
-    learning = [p for p in module.parameters() if p.requires_grad]
-    if not learning:
+    scale = 1.0
+    if config.connector_learning_rate is not None:
+        scale = config.connector_learning_rate / config.learning_rate
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+            kind = (decay, scale if _CONNECTOR in name else 1.0)
+            groups.setdefault(kind, []).append(parameter)
+    if not groups:
         raise TrainingError("no parameter is set to learn; name at least one part in `train`")
-    if weight_decay:
-        groups = [
-            {"params": [p for p in learning if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-    else:
-        groups = [{"params": learning, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=epsilon)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "weight_decay": decay, RATE_SCALE: rate_scale}
+            for (decay, rate_scale), parameters in groups.items()
+        ],
+        lr=0.0,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Give every parameter group this learning rate, scaled as the group says."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(RATE_SCALE, 1.0)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from components.data.config import ImageSpec, PreparedData
     from components.data.loader import Batch, Loader
+    from components.model.freeze import Trainable
 
 
 IMAGE_CACHE = ".cache/lavaflow/images"
@@ -43,6 +44,16 @@ class OpenedModel:
     image_token_id: int
     pad_token_id: int
     patches_per_image: int
+
+    def set_up(self, config: StageConfig) -> "Trainable":
+        """Freeze what does not learn in the stage, add adapters, and return the counts."""
+        from components.model.freeze import count_parameters, freeze_for_stage
+        from components.model.lora import add_lora
+
+        freeze_for_stage(self.model, config.train)
+        if config.lora is not None:
+            add_lora(self.model, config.lora, config.seed)
+        return count_parameters(self.model)
 
     def loss_module(self) -> "nn.Module":
         """Return the module whose forward is the loss; it shares the model's weights."""
@@ -112,7 +123,11 @@ class Materials:
         import torch
 
         from components.model import checkpoint
+        from components.model.lora import merge_lora
 
+        if config.lora is not None:
+            # Before the weights are rounded, which would lose small changes.
+            merge_lora(opened.model)
         if config.precision == "bf16":
             opened.model.to(torch.bfloat16)
         checkpoint.save(

@@ -19,7 +19,6 @@ from components.training.checkpointing import (
     SavedState,
     take_snapshot,
 )
-from components.training.config import StageConfig
 from components.training.curves import Interval
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
@@ -80,7 +79,7 @@ class _Stage:
         saved: SavedState | None = None
         try:
             opened = self.job.materials.open_model(self.config)
-            self.counts = _freeze(opened, self.config)
+            self.counts = opened.set_up(self.config)
             self.batches = self.job.materials.open_batches(
                 opened, self.config, self.ranks.rank, self.ranks.world_size
             )
@@ -250,6 +249,7 @@ class _Stage:
         import torch
 
         opened = self.job.materials.open_model(self.config)
+        opened.set_up(self.config)
         with torch.no_grad():
             for name, parameter in opened.model.named_parameters():
                 if name in weights:
@@ -269,13 +269,6 @@ def _import_quietly() -> None:
     transformers_logging.disable_progress_bar()
     # Torch renamed a function that DeepSpeed 0.19 calls by its old name.
     warnings.filterwarnings("ignore", message=".*is deprecated. Please use.*", module="torch")
-
-
-def _freeze(opened: OpenedModel, config: StageConfig) -> tuple[int, int]:
-    from components.model.freeze import freeze_for_stage
-
-    counts = freeze_for_stage(opened.model, config.train)
-    return counts.trainable, counts.total
 
 
 def _at_step(error: Exception, step: int) -> Exception:

@@ -28,7 +28,6 @@ from rich.console import Console
 from rich.table import Table
 
 from components.data.loader import Loader
-from components.model.freeze import freeze_for_stage
 from components.training.config import BasePaths, StageConfig
 from components.training.engine import PlainEngine, SummedLoss, optimizer_for
 from components.training.loop import Alone, train_step
@@ -136,7 +135,7 @@ def opened(folder: Path, name: str) -> tuple[Materials, OpenedModel, StageConfig
     )
     materials = Materials(base, str(folder / name))
     model = materials.open_model(config)
-    freeze_for_stage(model.model, config.train)
+    model.set_up(config)
     model.model.train()
     return materials, model, config
 
@@ -147,9 +146,7 @@ def ours(folder: Path, name: str) -> Callable[[int], Speed]:
     # As the worker does on a CPU.
     model.model.set_attn_implementation("eager")
     module = SummedLoss(model.loss_module(), autocast=True)
-    betas = (config.adam_beta1, config.adam_beta2)
-    optimizer = optimizer_for(module, config.weight_decay, betas, config.adam_epsilon)
-    engine = PlainEngine(module, optimizer, config.gradient_clipping)
+    engine = PlainEngine(module, optimizer_for(module, config), config.gradient_clipping)
     batches = endless(materials, model, config)
 
     def run(steps: int) -> Speed:

@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 
-from components.model.freeze import freeze_for_stage
 from components.training.checkpointing import read
 from components.training.engine import PlainEngine, SummedLoss, optimizer_for
 from components.training.loop import Alone, train_step
@@ -16,7 +15,7 @@ from tests.training.two_ranks import STEPS
 
 pytestmark = pytest.mark.slow
 
-CASES = ["zero2-fp32", "zero3-fp32", "zero3-bf16"]
+CASES = ["zero2-fp32", "zero3-fp32", "zero3-bf16", "zero2-fp32-lora", "zero3-bf16-lora"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,9 @@ def test_a_resumed_run_ends_with_the_same_bits(folder, case):
     assert numbers["again"] == numbers["numbers"][2:]
     assert numbers["recent"] == [loss for loss, _ in numbers["numbers"][:2]]
     results = torch.load(folder / case / "weights.pt", weights_only=True)
-    assert len(results["final"]) == 3 * 25  # weight and two moments of each learning parameter
+    # Weight and two moments of each learning parameter: all of them, or 4 of the connector and two
+    # for each of 14 linear layers.
+    assert len(results["final"]) == 3 * (4 + 2 * 14 if "lora" in case else 25)
     for name, tensor in results["final"].items():
         assert torch.equal(tensor, results["resumed"][name]), name
 
@@ -52,9 +53,9 @@ def test_a_resumed_run_ends_with_the_same_bits(folder, case):
 def test_two_zero_ranks_equal_one_plain_process(folder, materials, case):
     config = stage()
     opened = materials.open_model(config)
-    freeze_for_stage(opened.model, config.train)
+    opened.set_up(config)
     module = SummedLoss(opened.loss_module())
-    plain = PlainEngine(module, optimizer_for(module, 0.0, (0.9, 0.999), 1e-8), 1.0)
+    plain = PlainEngine(module, optimizer_for(module, config), 1.0)
     batches = materials.open_batches(opened, config, 0, 1).batches()
     expected = [train_step(plain, lambda: next(batches), 1e-2, 8, Alone()) for _ in range(STEPS)]
     numbers = json.loads((folder / case / "numbers.json").read_text())["numbers"]
@@ -68,12 +69,12 @@ def test_a_checkpoint_of_two_ranks_goes_on_in_one_process(folder, materials):
     """The files are whole tensors, so any number of workers can read them."""
     config = stage()
     opened = materials.open_model(config)
-    freeze_for_stage(opened.model, config.train)
+    opened.set_up(config)
     saved = read(folder / "zero3-fp32" / "shards", "recipe")
     saved.load_weights(opened.model)
     batches = materials.open_batches(opened, config, 0, 1).batches(saved.progress.step)
     module = SummedLoss(opened.loss_module())
-    optimizer = optimizer_for(module, 0.0, (0.9, 0.999), 1e-8)
+    optimizer = optimizer_for(module, config)
     for name, parameter in opened.model.named_parameters():
         if parameter.requires_grad:
             optimizer.state[parameter] = {

@@ -6,9 +6,16 @@ import threading
 import pytest
 import torch
 
-from components.core.errors import DataError, TrainingError
+from components.core.config import parse
+from components.core.errors import ConfigError, DataError, TrainingError
 from components.model.freeze import freeze_for_stage
-from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.config import StageConfig
+from components.training.engine import (
+    PlainEngine,
+    SummedLoss,
+    optimizer_for,
+    set_learning_rate,
+)
 from components.training.loop import Alone, evaluate, train_step
 from tests.training.tiny import stage
 
@@ -60,7 +67,7 @@ class Averaging(PlainEngine):
 def engine(materials, config, rank=None):
     with OPENING:
         opened = materials.open_model(config)
-    freeze_for_stage(opened.model, config.train)
+        opened.set_up(config)
     module = SummedLoss(opened.loss_module(), autocast=config.precision == "bf16")
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad])
     clipping = config.gradient_clipping
@@ -176,7 +183,7 @@ def test_a_batch_that_cannot_be_read_stops_the_step(materials, config):
 def test_only_matrices_decay(materials, config):
     opened = materials.open_model(config)
     freeze_for_stage(opened.model, ("connector",))
-    groups = optimizer_for(opened.model, 0.1, (0.9, 0.999), 1e-8).param_groups
+    groups = optimizer_for(opened.model, config.with_(weight_decay=0.1)).param_groups
     assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.1, 2), (0, 2)]
 
 
@@ -263,3 +270,26 @@ def test_a_text_only_piece_runs_the_tower_only_where_others_wait_for_it(material
     plain.module.loss_module.runs_tower_for_text = True
     assert torch.equal(plain.accumulate(text, 1.0, True), expected)
     assert calls
+
+
+def test_the_connector_may_learn_at_another_rate(materials, config):
+    config = config.with_(learning_rate=2e-4, connector_learning_rate=2e-5)
+    opened = materials.open_model(config)
+    opened.set_up(config)
+    optimizer = optimizer_for(opened.model, config)
+    set_learning_rate(optimizer, 1e-4)  # half way down the schedule
+    rates = [(group["lr"], len(group["params"])) for group in optimizer.param_groups]
+    assert sorted(rates) == [(pytest.approx(1e-5), 4), (pytest.approx(1e-4), 21)]
+
+
+def test_adapters_learn_in_place_of_the_language_model(materials):
+    lora = {"rank": 4, "alpha": 8, "dropout": 0.0}
+    config = stage(lora=lora)
+    plain, first = (run(materials, c, 4, steps=1)[0][0] for c in (stage(), config))
+    assert first.loss == pytest.approx(plain.loss, rel=1e-5)  # adapters begin without effect
+    outcomes, learnt = run(materials, config, 4)
+    assert {"lora_A", "lora_B"} <= {part for name in learnt for part in name.split(".")}
+    assert all("lora" in name or "projector" in name for name in learnt)
+    assert outcomes[-1].loss < outcomes[0].loss
+    with pytest.raises(ConfigError, match="name `language_model` in train"):
+        parse(StageConfig, {**stage().model_dump(), "lora": lora, "train": ["connector"]})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from components.core.errors import ClusterError, ConfigError, TrainingError
 from components.training import trainer
@@ -129,6 +130,26 @@ class TestStages:
         steps = [point["step"] for point in points.read()]
         assert steps == sorted(set(steps))
         assert steps[-1] == record.num_steps
+
+    def test_adapters_are_merged_into_a_folder_like_any_other(
+        self, finetuned, prepared, pretrained, tmp_path
+    ):
+        start = pretrained[0] / "model"
+        record = trainer.train_stage(
+            stage(**FINETUNE, lora={"rank": 4, "alpha": 8}),
+            prepared / "finetune",
+            start,
+            tmp_path / "model",
+            "run-lora",
+            str(tmp_path / "storage"),
+        )
+        assert record.num_trainable < finetuned[1].num_trainable
+        folders = (start, tmp_path / "model")
+        before, after = (load_file(folder / "model.safetensors") for folder in folders)
+        assert before.keys() == after.keys()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        assert any("q_proj" in name for name in changed)
+        assert not any("vision" in n or "lm_head" in n or "embed" in n for n in changed)
 
     def test_a_loss_that_is_not_finite_stops_with_one_line(self, cluster, base, prepared, tmp_path):
         wild = stage(**PRETRAIN, learning_rate=1e30, gradient_clipping=0.0)

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from components.model.freeze import freeze_for_stage
 from components.training.checkpointing import Progress, read, take_snapshot, write_snapshot
 from components.training.config import BasePaths
 from components.training.deepspeed_config import plan_batches
@@ -29,7 +28,7 @@ STEPS, HALF = 4, 2
 def start(materials, config, ranks, saved=None):
     """Open the model, put the saved state in, and return (engine, batches from where it stands)."""
     opened = materials.open_model(config)
-    freeze_for_stage(opened.model, config.train)
+    opened.set_up(config)
     if saved is not None:
         saved.load_weights(opened.model)
     module = SummedLoss(opened.loss_module(), config.precision == "bf16")
@@ -70,9 +69,16 @@ def main(rank: int, folder: Path) -> None:
     ranks = AcrossRanks(torch.device("cpu"))
     base = BasePaths(**json.loads((folder / "base.json").read_text()))
     materials = Materials(base, (folder / "data").read_text())
-    for zero_stage, precision in [(2, "fp32"), (3, "fp32"), (3, "bf16")]:
-        config = stage(zero_stage=zero_stage, precision=precision)
-        out = folder / f"zero{zero_stage}-{precision}"
+    lora = {"rank": 4, "alpha": 8, "dropout": 0.1}
+    for zero_stage, precision, adapters in [
+        (2, "fp32", None),
+        (3, "fp32", None),
+        (3, "bf16", None),
+        (2, "fp32", lora),
+        (3, "bf16", lora),
+    ]:
+        config = stage(zero_stage=zero_stage, precision=precision, lora=adapters)
+        out = folder / f"zero{zero_stage}-{precision}{'-lora' if adapters else ''}"
         engine, batches = start(materials, config, ranks)
         numbers = train(engine, batches, config, ranks, 0, HALF)
         progress = Progress(HALF, [loss for loss, _ in numbers])

@@ -17,6 +17,9 @@ RECIPES = {
     "tiny": "workflows.recipes.tiny:tiny",
     "llava15_7b": "workflows.recipes.llava15:llava15_7b",
     "llava15_13b": "workflows.recipes.llava15:llava15_13b",
+    "llava15_7b_lora": "workflows.recipes.llava15:llava15_7b_lora",
+    "llava15_13b_lora": "workflows.recipes.llava15:llava15_13b_lora",
+    "llava15_7b_h200x1": "workflows.recipes.llava15:llava15_7b_h200x1",
 }
 
 

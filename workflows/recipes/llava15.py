@@ -9,6 +9,7 @@ project.
 from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
 from components.data.published import PUBLISHED_ROWS
 from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
+from components.model.lora_settings import LoraSettings
 from components.serving.config import ServingConfig
 from components.training.config import StageConfig
 from workflows.config import BaseConfig, PipelineConfig, RegistryConfig
@@ -92,6 +93,50 @@ def llava15_7b() -> PipelineConfig:
         serving=ServingConfig(
             host="0.0.0.0", dtype="bfloat16", num_gpus_per_replica=1, num_cpus_per_replica=4
         ),
+    )
+
+
+def llava15_7b_lora() -> PipelineConfig:
+    """The same with LoRA in the second stage: scripts/v1_5/finetune_lora.sh (fits 24 GB cards)."""
+    return _with_lora(llava15_7b(), "llava15_7b_lora", "7B")
+
+
+def llava15_13b_lora() -> PipelineConfig:
+    """Vicuna-13B v1.5 with LoRA in the second stage: scripts/v1_5/finetune_lora.sh."""
+    return _with_lora(llava15_13b(), "llava15_13b_lora", "13B")
+
+
+def llava15_7b_h200x1() -> PipelineConfig:
+    """The 7B recipe on one GPU of 141 GB: the same batches, cut into packs of a token budget.
+
+    Differs from the original where one GPU must: packs of whole samples in place of 32 and 16
+    samples at once, and no activation checkpointing in stage 1, whose frozen language model leaves
+    room for 16,384 tokens. Weights, gradients and Adam take 101 GB in stage 2 (16 bytes a
+    parameter), so its activations are recomputed. Not yet run.
+    """
+    recipe = llava15_7b()
+    one = {"num_workers": 1, "num_cpus_per_worker": 14, "loader_threads": 8, "zero_stage": 2}
+    return recipe.with_(
+        name="llava15_7b_h200x1",
+        description="LLaVA-1.5 7B on one GPU of 141 GB: the same recipe, packed",
+        pretrain=recipe.pretrain.with_(
+            **one, pack_tokens=16_384, activation_checkpointing=False, checkpoint_every_s=1_800
+        ),
+        finetune=recipe.finetune.with_(**one, pack_tokens=8_192, checkpoint_every_s=1_800),
+        evaluation=recipe.evaluation.with_(num_actors=1),
+        registry=RegistryConfig(model_name="llava15-7b"),
+    )
+
+
+def _with_lora(recipe: PipelineConfig, name: str, size: str) -> PipelineConfig:
+    return recipe.with_(
+        name=name,
+        description=f"LLaVA-1.5 {size} with LoRA in the second stage, on eight GPUs",
+        # finetune_lora.sh: LoRA 2e-4, connector 2e-5 (mm_projector_lr), rank 128, alpha 256.
+        finetune=recipe.finetune.with_(
+            learning_rate=2e-4, connector_learning_rate=2e-5, lora=LoraSettings()
+        ),
+        registry=RegistryConfig(model_name=f"{recipe.registry.model_name}-lora"),
     )
 
 
