@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from components.core.errors import LavaflowError
 from components.core.logs import setup_logging
+from workflows.convert_commands import convert_app
 from workflows.data_commands import data_app
 from workflows.home import open_home
 from workflows.options import (
@@ -51,6 +52,7 @@ app = typer.Typer(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(convert_app)  # without a name: its commands stand beside those below
 
 
 @app.callback()
@@ -115,6 +117,14 @@ def plan(
         bool, typer.Option("--explain", help="Show which fields changed since the last run.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    gpu_memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            help="Memory of a GPU, such as 80: a training stage that cannot fit is an error.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     only: OnlyOption = None,
     from_: FromOption = None,
     force: ForceOption = None,
@@ -122,9 +132,13 @@ def plan(
     tracking: TrackingOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Show what a run would do with each step and why, without running anything."""
+    """Show what a run would do with each step and why, without running anything.
+
+    Below it: parameters, memory, arithmetic and hours of the training stages.
+    """
     from workflows.run import Selection, plan_recipe
     from workflows.show import print_plan
+    from workflows.stage_facts import check_memory, print_facts, read_facts
 
     planned = plan_recipe(
         open_home(home, store, tracking),
@@ -132,7 +146,11 @@ def plan(
         assignments or [],
         Selection(tuple(only or ()), from_, tuple(force or ())),
     )
-    print_plan(console, planned, explain=explain, as_json=as_json)
+    facts = read_facts(recipe, assignments or [])
+    print_plan(console, planned, explain=explain, as_json=as_json, memory=facts.to_json())
+    if not as_json:
+        print_facts(console, facts, gpu_memory_gb)
+    check_memory(facts, gpu_memory_gb)
 
 
 @app.command()

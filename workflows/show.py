@@ -52,11 +52,22 @@ def print_recipes(console: Console) -> None:
 
 
 def print_plan(
-    console: Console, planned: Sequence[PlannedStep], *, explain: bool, as_json: bool
+    console: Console,
+    planned: Sequence[PlannedStep],
+    *,
+    explain: bool,
+    as_json: bool,
+    memory: Mapping[str, Any] | None = None,
 ) -> None:
-    """Show what each step would do and why; with `explain` the fields that changed."""
+    """Show what each step would do and why; with `explain` the fields that changed.
+
+    As JSON, a step that `memory` knows carries what stands there.
+    """
     if as_json:
         rows = [{k: v for k, v in asdict(step).items() if k != "artifact"} for step in planned]
+        for row in rows:
+            if memory and row["name"] in memory:
+                row["memory"] = memory[row["name"]]
         console.file.write(json.dumps(rows, indent=2, default=str) + "\n")
         return
     table = Table(title="Plan", title_justify="left")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.core.errors import ClusterError, ConfigError, TrainingError
+from components.core.errors import ClusterError, ConfigError, Stopped, TrainingError
 from components.training import trainer
 from components.training.materials import Materials
 from tests.training.tiny import CrashingMaterials, stage
@@ -130,6 +130,31 @@ class TestStages:
         steps = [point["step"] for point in points.read()]
         assert steps == sorted(set(steps))
         assert steps[-1] == record.num_steps
+
+    def test_a_run_that_is_asked_to_stop_saves_its_step_and_goes_on_from_it(
+        self, finetuned, prepared, pretrained, tmp_path
+    ):
+        points = Points(tmp_path / "points.jsonl")
+        arguments = [
+            stage(**{**FINETUNE, "checkpoint_every_steps": 0}),
+            prepared / "finetune",
+            pretrained[0] / "model",
+            tmp_path / "model",
+            "run-d",
+            str(tmp_path / "storage"),
+            points,
+        ]
+        request = tmp_path / "stop"
+        request.touch()
+        with pytest.raises(Stopped, match="after step 1, which is saved"):
+            trainer.train_stage(*arguments, stop_uri=str(request))
+        assert not (tmp_path / "model").exists()
+        request.unlink()
+        record = trainer.train_stage(*arguments, stop_uri=str(request))
+        assert record == finetuned[1]
+        files = [folder / "model" / "model.safetensors" for folder in (tmp_path, finetuned[0])]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert [point["step"] for point in points.read()] == [1, 2, 3, 4, 5, 6]
 
     def test_adapters_are_merged_into_a_folder_like_any_other(
         self, finetuned, prepared, pretrained, tmp_path
