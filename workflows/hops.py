@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Steps that only start Ray Train workers or actors reserve nothing: those reserve their own.
 COORDINATES = Resources(num_cpus=0)
+# A pod that is evicted has 30 s from SIGTERM to its end.
+STOP_GRACE_S = 25.0
 
 # What training reads of the data floor; how the data came about does not matter to it.
 LOADING = [
@@ -85,6 +87,7 @@ def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseM
         code=["components.training", "components.model", *LOADING],
         resources=COORDINATES,
         retries=2,
+        stop_grace_s=STOP_GRACE_S,
     )
 
 
@@ -201,6 +204,7 @@ def train_stage(
         on_metrics=context.log_metrics,
         on_progress=context.log_progress,
         on_wait=context.log_note,
+        stop_uri=context.stop_uri(),
     )
 
 

@@ -61,6 +61,12 @@ class CheckpointError(LavaflowError):
     exit_code = 6
 
 
+class Stopped(LavaflowError):
+    """Work was asked to stop and has saved what it had: the same command goes on from there."""
+
+    exit_code = 130
+
+
 class TrainingError(LavaflowError):
     """Training cannot go on (a loss that is not finite, a worker that keeps dying)."""
 

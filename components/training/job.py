@@ -17,3 +17,5 @@ class WorkerJob:
     materials: Materials
     fingerprint: str
     """Identity of the recipe: a checkpoint of another one is refused."""
+    stop_uri: str | None = None
+    """Where a file appears when the run is to save a checkpoint and stop."""

@@ -11,9 +11,10 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from components.core.errors import CheckpointError
+from components.core.errors import CheckpointError, StoreError
+from components.core.store import resolve
 from components.core.store_faults import guarded
 from components.training.checkpointing import (
     OtherRecipe,
@@ -26,6 +27,8 @@ from components.training.job import WorkerJob
 from components.training.ranks import AcrossRanks
 
 log = logging.getLogger(__name__)
+
+_STORE_POLL_S = 5.0
 
 
 class PendingCheckpoint:
@@ -64,6 +67,26 @@ class PendingCheckpoint:
             self.error = error
 
 
+class StopRequest:
+    """A file that appears, here or in a store, when a run is to stop."""
+
+    def __init__(self, uri: str) -> None:
+        self._store, self._path = resolve(uri)
+        self._asked_at = -_STORE_POLL_S
+
+    def is_made(self) -> bool:
+        """Return whether the file is there; of a remote store this is asked now and then."""
+        now = time.monotonic()
+        if not self._store.is_local and now - self._asked_at < _STORE_POLL_S:
+            return False
+        self._asked_at = now
+        try:
+            return self._store.exists(self._path)
+        except StoreError as error:
+            log.debug("the stop request cannot be looked for: %s", error)
+            return False
+
+
 class StageCheckpoints:
     """The checkpoints of one rank's run; every rank calls everything alike."""
 
@@ -73,19 +96,25 @@ class StageCheckpoints:
         self._attempt = ranks.first(uuid.uuid4().hex[:8])
         self._pending: PendingCheckpoint | None = None
         self._began_at = time.monotonic()
+        self._stop_request = None if job.stop_uri is None else StopRequest(job.stop_uri)
 
-    def is_due(self, step: int) -> bool:
-        """Return whether a checkpoint is due after this step, the same on every rank."""
+    def asked(self, step: int) -> Literal["", "save", "stop"]:
+        """Return whether a checkpoint is due after this step, or the run to stop with one.
+
+        The same on every rank.
+        """
         config = self._job.config
         every, every_s = config.checkpoint_every_steps, config.checkpoint_every_s
         # An interval longer than the run would never save anything.
         by_step = bool(every) and step % min(every, max(1, self._num_steps // 2)) == 0
-        by_time = False
-        if every_s:
-            # The clocks of ranks differ: the first one's counts.
-            late = self._ranks.rank == 0 and time.monotonic() - self._began_at >= every_s
-            by_time = bool(self._ranks.sum([float(late)])[0])
-        return by_step or by_time
+        by_time = stops = False
+        if every_s or self._stop_request is not None:
+            # What one rank sees may differ from what another does: the first one's counts.
+            first = self._ranks.rank == 0
+            late = first and bool(every_s) and time.monotonic() - self._began_at >= every_s
+            asked = first and self._stop_request is not None and self._stop_request.is_made()
+            by_time, stops = map(bool, self._ranks.sum([float(late), float(asked)]))
+        return "stop" if stops else "save" if by_step or by_time else ""
 
     def begin(self, snapshot: Snapshot) -> None:
         """Let a thread write this rank's part; the checkpoint before must be published."""

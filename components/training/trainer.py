@@ -47,6 +47,7 @@ def train_stage(
     on_metrics: OnMetrics | None = None,
     on_progress: OnProgress | None = None,
     on_wait: Callable[[str], None] | None = None,
+    stop_uri: str | None = None,
 ) -> ModelCheckpoint:
     """Train one stage and leave its LLaVA folder at `output_path` (whole, or not at all).
 
@@ -54,7 +55,8 @@ def train_stage(
     folder or a URI that every worker reaches) keeps the checkpoints below `run_name`.
     `on_metrics(metrics, step)` and `on_progress(steps done, steps in all)` are called in another
     process, so they must be picklable; the steps of metrics only ever increase.
-    `on_wait(sentence)` is called when the cluster is too busy to start at once. Raises ConfigError,
+    `on_wait(sentence)` is called when the cluster is too busy to start at once. When a file appears
+    at `stop_uri` the run saves a checkpoint after its step and raises Stopped. Raises ConfigError,
     DataError or CheckpointError for what the user can mend, ClusterError when the cluster can never
     offer the workers, TrainingError when training itself cannot go on.
     """
@@ -66,7 +68,8 @@ def train_stage(
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
-        result = _fit(config, materials, run_name, storage_path, forwarder)
+        job = WorkerJob(config, materials, _fingerprint(config), stop_uri)
+        result = _fit(job, run_name, storage_path, forwarder)
     facts = result.metrics or {}
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         raise TrainingError(f"{run_name}: the run ended without a finished model; run it again")
@@ -80,8 +83,7 @@ def train_stage(
 
 
 def _fit(
-    config: StageConfig,
-    materials: Materials,
+    job: WorkerJob,
     run_name: str,
     storage_path: str,
     forwarder: "UserCallback",
@@ -95,10 +97,10 @@ def _fit(
         TrainingFailedError,
     )
 
+    config = job.config
     resources: dict[str, float] = {"CPU": config.num_cpus_per_worker}
     if config.uses_gpu:
         resources["GPU"] = config.num_gpus_per_worker
-    job = WorkerJob(config, materials, _fingerprint(config))
     trainer = lean_trainer(
         train_loop_per_worker=_run_worker,
         train_loop_config={"job": job},

@@ -13,7 +13,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import CheckpointError, LavaflowError
+from components.core.errors import CheckpointError, LavaflowError, Stopped
 from components.training.checkpointing import (
     Progress,
     SavedState,
@@ -177,7 +177,8 @@ class _Stage:
             self.step_samples = outcome.num_samples  # less than asked for where the data are fewer
             self.losses.append(outcome.loss)
             interval.outcomes.append(outcome)
-            saves = self.step < self.num_steps and checkpoints.is_due(self.step)
+            asked = checkpoints.asked(self.step) if self.step < self.num_steps else ""
+            saves = bool(asked)
             logs = self.step % config.log_every_steps == 0 or self.step == self.num_steps
             validates = self.step == self.num_steps or (
                 config.validate_every_steps and self.step % config.validate_every_steps == 0
@@ -196,6 +197,10 @@ class _Stage:
             if saves:
                 progress = Progress(self.step, list(self.losses))
                 checkpoints.begin(take_snapshot(self.engine, progress))
+            if asked == "stop":
+                self._publish(checkpoints, wait=True)
+                ray.train.get_all_reported_checkpoints()  # returns once it is in the storage
+                raise _Agreed(Stopped(f"stopped as asked after step {self.step}, which is saved"))
         self._publish(checkpoints, wait=True)
 
     def _validate(self, batches: BatchSource) -> float:

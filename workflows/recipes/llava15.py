@@ -111,11 +111,12 @@ def llava15_7b_h200x1() -> PipelineConfig:
 
     Differs from the original where one GPU must: packs of whole samples in place of 32 and 16
     samples at once, and no activation checkpointing in stage 1, whose frozen language model leaves
-    room for 16,384 tokens. Weights, gradients and Adam take 101 GB in stage 2 (16 bytes a
-    parameter), so its activations are recomputed. Not yet run.
+    room for 16,384 tokens. Stage 2 keeps ZeRO-3: on one GPU it splits nothing, but its optimizer
+    step goes group by group; `lavaflow plan` estimates 112 GiB, and 143 GiB, too much, for ZeRO-2.
+    Not yet run.
     """
     recipe = llava15_7b()
-    one = {"num_workers": 1, "num_cpus_per_worker": 14, "loader_threads": 8, "zero_stage": 2}
+    one = {"num_workers": 1, "num_cpus_per_worker": 14, "loader_threads": 8}
     return recipe.with_(
         name="llava15_7b_h200x1",
         description="LLaVA-1.5 7B on one GPU of 141 GB: the same recipe, packed",

@@ -88,12 +88,15 @@ class Chain:
         resources: Resources | None = None,
         retries: int = 0,
         always_run: bool = False,
+        stop_grace_s: float = 0.0,
     ) -> Handle:
         """Add a step and return the handle that stands for its artifact.
 
         `code`: modules or packages whose source is part of the key, besides the function's own.
         `retries`: how often a crash or a lost connection is tried again (preemptions do not count).
         `always_run`: for steps with an effect outside the store, such as a deployment.
+        `stop_grace_s`: for functions that look for `context.stop_uri()` while they run; on Ctrl-C
+        or SIGTERM they have so long to save what they have before they are cancelled.
         """
         check_step_name(name)
         if name in self._nodes:
@@ -108,6 +111,7 @@ class Chain:
             resources=resources or Resources(),
             retries=retries,
             always_run=always_run,
+            stop_grace_s=stop_grace_s,
         )
         for parent in node.parents:
             find_node(self._nodes, parent, f"input of {name}")

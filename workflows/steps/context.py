@@ -70,6 +70,10 @@ class StepContext:
         """
         return self.store.uri(StepFolder(self.step, self.key).path, self.resume_name)
 
+    def stop_uri(self) -> str:
+        """Return where a file appears when the step is asked to save what it has and stop."""
+        return self.store.uri(StepFolder(self.step, self.key).stop(self.resume_name))
+
     def input_path(self, artifact: Artifact) -> Path:
         """Return a local folder with an input's files (a remote store's are downloaded once)."""
         inside = self.store.relative(artifact.uri)

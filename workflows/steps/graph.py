@@ -42,6 +42,8 @@ class Node:
     resources: Resources
     retries: int
     always_run: bool
+    stop_grace_s: float = 0.0
+    """So long the step may take to save what it has, once it is asked to stop; 0: it cannot."""
 
     @property
     def parents(self) -> list[str]:

@@ -68,6 +68,10 @@ class StepFolder:
         """Why an attempt failed, with its traceback."""
         return f"{self.path}/failures/{attempt}.txt"
 
+    def stop(self, resume_name: str) -> str:
+        """A file that asks the running attempt to save what it has and stop."""
+        return f"{self.path}/{resume_name}.stop"
+
     def resume(self, replaced_attempt: str | None) -> str:
         """Folder that survives attempts; a run that replaces an earlier result starts a new one."""
         return f"{self.path}/resume" + (f"-after-{replaced_attempt}" if replaced_attempt else "")

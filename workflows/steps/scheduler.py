@@ -171,11 +171,24 @@ class ChainRun:
         interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
         status: Status = "interrupted" if interrupted else "failed"
         runs = [run for run in self._runs.values() if run.state not in ("done", "failed")]
+        if interrupted:
+            self._let_save([run for run in runs if run.ask_to_stop()])
         tickets = [run.ticket for run in runs if run.ticket is not None]
         if tickets:
             self._parts.executor.cancel(tickets)
         for run in runs:
             run.abandon(status)
+
+    def _let_save(self, runs: list[StepRun]) -> None:
+        """Wait until steps that were asked to stop have ended, for as long as they may take."""
+        end = time.monotonic() + max((run.node.stop_grace_s for run in runs), default=0.0)
+        left = {run.ticket: run for run in runs}
+        for run in runs:
+            self._parts.observer.on_note(run.node.name, "saves what it has, then stops")
+        while left and time.monotonic() < end:
+            for ticket in self._parts.executor.wait(list(left), 0.5):
+                del left[ticket]
+            self._deliver()
 
     def _step_failed(self, failed: list[StepRun]) -> StepFailed:
         lines = []

@@ -69,6 +69,7 @@ class StepRun:
         self._ignored_data: bytes | None = None
         self._outcome: Done | Failed | None = None
         self._attempt = ""
+        self._resume_name = ""
         self._started_at = 0.0
         self._began = 0.0
 
@@ -123,6 +124,9 @@ class StepRun:
         self._attempt, self._outcome = layout.new_attempt(), None
         self._started_at = time.time()
         found = self._found.record
+        self._resume_name = self.folder.resume(found.attempt if found else None).rsplit("/", 1)[-1]
+        # An earlier driver may have asked its attempt to stop.
+        parts.store.delete(self.folder.stop(self._resume_name))
         order = Order(
             function=self.node.function,
             config=self.node.config,
@@ -132,7 +136,7 @@ class StepRun:
             step=name,
             key=self.folder.key,
             attempt=self._attempt,
-            resume_name=self.folder.resume(found.attempt if found else None).rsplit("/", 1)[-1],
+            resume_name=self._resume_name,
             run_id=parts.tracker.step_run_id(name),
             made_by=dict(parts.run_ids),
             sink=parts.executor.sink(),
@@ -153,6 +157,17 @@ class StepRun:
             self._settle_failure(self._outcome)
         else:
             self._publish(self._outcome)
+
+    def ask_to_stop(self) -> bool:
+        """Ask the running attempt to save what it has; returns whether it can."""
+        if self.ticket is None or not self.node.stop_grace_s:
+            return False
+        try:
+            self.parts.store.write_bytes(self.folder.stop(self._resume_name), b"stop\n")
+        except LavaflowError as error:
+            log.warning("step %s could not be asked to stop: %s", self.node.name, error)
+            return False
+        return True
 
     def check_lease(self) -> None:
         """Raise LeaseLost when another driver took over."""

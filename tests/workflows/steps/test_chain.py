@@ -18,9 +18,10 @@ from components.core.errors import (
     DataError,
     LeaseLost,
     StepFailed,
+    Stopped,
     StoreUnavailable,
 )
-from components.core.store import Store
+from components.core.store import Store, resolve
 from workflows.steps import Chain, StepContext, records, scheduler, step_run
 from workflows.steps.layout import StepFolder
 from workflows.steps.leases import Lease, LeaseWatch
@@ -442,6 +443,52 @@ def test_interruption_cleans_up(make_chain: MakeChain, steps: Any, store: Store)
     held = lease.acquire()
     assert isinstance(held, Lease), "the lease was given back"
     held.release()
+
+
+def test_a_step_that_can_save_is_given_the_time_to(
+    make_chain: MakeChain, steps: Any, store: Store
+) -> None:
+    """It sees the request, saves and ends, and only then is it cancelled; the next one starts."""
+    saved = []
+
+    def long(config: Any, inputs: dict[str, Any], context: StepContext) -> Any:
+        at, path = resolve(context.stop_uri())
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not saved:
+            if at.exists(path):
+                saved.append(context.attempt)
+                raise Stopped("saved")
+            time.sleep(0.01)
+        return steps.Number(value=1.0)
+
+    class Interrupting(steps.ThreadExecutor):  # type: ignore[name-defined]
+        interrupted = False
+
+        def wait(self, tickets: Any, timeout_s: float) -> list[str]:
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return super().wait(tickets, timeout_s)
+
+        def cancel(self, tickets: Any) -> None:
+            assert saved, "cancelled before it could save"
+            super().cancel(tickets)
+
+    def chain_of(executor: Any) -> Any:
+        chain = make_chain(executor=executor, empty=True)
+        chain.add("long", long, returns=steps.Number, stop_grace_s=20.0)
+        return chain
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        chain_of(Interrupting()).run()
+    assert time.monotonic() - began < 10
+    # The request of before does not stop the next attempt.
+    assert not saved.clear()
+    done = threading.Timer(0.3, lambda: saved.append("done"))
+    done.start()
+    assert chain_of(steps.ThreadExecutor()).run()["long"].value == 1.0
+    done.join()
 
 
 def test_sigterm_cleans_up_like_ctrl_c(make_chain: MakeChain, steps: Any) -> None:
