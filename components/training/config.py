@@ -86,6 +86,8 @@ class StageConfig(Config):
     """Seconds between checkpoints, beside those by steps; 0: by steps alone."""
     keep_checkpoints: int = Field(default=2, ge=2, json_schema_extra={"identity": False})
     """Newest checkpoints kept; at least two, so that a damaged one has a predecessor."""
+    check_memory: bool = Field(default=True, json_schema_extra={"identity": False})
+    """Refuse, before the first step, a stage whose estimated memory its GPUs do not have."""
     max_failures: int = Field(default=3, ge=0, json_schema_extra={"identity": False})
     """Restarts from the last checkpoint after a worker dies, before the stage is given up."""
     validate_every_steps: int = Field(default=0, ge=0, json_schema_extra={"identity": False})

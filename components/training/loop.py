@@ -35,6 +35,7 @@ class StepOutcome:
     num_tokens: int
     """Text and image tokens without padding."""
     num_supervised_tokens: int
+    num_images: int = 0
     of_sources: Mapping[str, "SourceLoss"] = field(default_factory=dict)
     """What each source has to do with it."""
     data_wait_s: float = field(default=0.0, compare=False)
@@ -105,7 +106,7 @@ def train_step(
     batch, trouble = _fetch(next_batch)
     waited_s = time.perf_counter() - began
     counts = collective.sum([*_counts(batch), float(trouble is not None)])
-    if counts[3]:
+    if counts[4]:
         raise _reason(collective.agree(trouble))
     assert batch is not None
     # A global batch without any supervised token has gradient zero, not 0/0.
@@ -131,6 +132,7 @@ def train_step(
         int(counts[2]),
         int(counts[1]),
         int(counts[0]),
+        int(counts[3]),
         losses.of_sources(by_source),
         waited_s,
     )
@@ -147,7 +149,7 @@ def evaluate(
     while True:
         batch, trouble = _fetch(lambda: next(batches, None))
         counts = collective.sum([*_counts(batch), float(trouble is not None)])
-        if counts[3]:
+        if counts[4]:
             raise _reason(collective.agree(trouble))
         if batch is None:
             break
@@ -210,13 +212,13 @@ class _Losses:
         return {name: SourceLoss(loss, int(tokens)) for name, loss, tokens in pairs if tokens}
 
 
-def _counts(batch: "Batch | None") -> tuple[float, float, float]:
-    """Supervised tokens, tokens without padding, samples."""
+def _counts(batch: "Batch | None") -> tuple[float, float, float, float]:
+    """Supervised tokens, tokens without padding, samples, images."""
     if batch is None:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0
     # The first position has no predecessor, so its label is never predicted.
     supervised = int((batch.labels[:, 1:] >= 0).sum())
-    return supervised, int(batch.attention_mask.sum()), len(batch.sample_ids)
+    return supervised, int(batch.attention_mask.sum()), len(batch.sample_ids), len(batch.pixels)
 
 
 def _not_finite(what: str, value: float, batch: "Batch") -> TrainingError:

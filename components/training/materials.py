@@ -4,12 +4,13 @@ In: paths and the stage's settings. Out: opened model, loader and writer. This i
 where training meets the model and data floors; everything heavy is imported inside functions.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from components.core.errors import ConfigError
+from components.core.errors import CheckpointError, ConfigError
 from components.training.config import BasePaths, StageConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from components.data.config import ImageSpec, PreparedData
     from components.data.loader import Batch, Loader
     from components.model.freeze import Trainable
+    from components.model.shapes import LlavaShapes
 
+
+log = logging.getLogger(__name__)
 
 IMAGE_CACHE = ".cache/lavaflow/images"
 """Where images of an object store are kept on a worker's machine, below the home folder."""
@@ -101,6 +105,35 @@ class Materials:
     ) -> BatchSource:
         """Return this rank's share of every global batch."""
         return self._loader(opened, config, rank, world_size)
+
+    def shapes(self) -> "LlavaShapes | None":
+        """Return the sizes of the model, or None for a kind whose sizes are not known."""
+        from components.model.shapes import read_llava_shapes, read_shapes
+
+        try:
+            if isinstance(self.start, BasePaths):
+                return read_shapes(
+                    self.start.vision_tower_path,
+                    self.start.language_model_path,
+                    self.start.connector,
+                    self.start.feature_layer,
+                    self.start.select,
+                )
+            return read_llava_shapes(self.start)
+        except (CheckpointError, ConfigError) as error:
+            log.info("arithmetic and memory are not told: %s", error)
+            return None
+
+    def check_memory(self, config: StageConfig, num_workers: int, gpu_bytes: int) -> None:
+        """Raise ConfigError, with advice, where the stage cannot fit into GPUs of so many bytes."""
+        from components.training.memory_fit import check_fits
+
+        shapes, prepared = self.shapes(), self._prepared()
+        if shapes is None or not prepared.num_rows:
+            return
+        rows = prepared.num_rows + prepared.num_validation
+        images = min(1.0, prepared.num_images / rows)
+        check_fits(shapes, config, num_workers, gpu_bytes, prepared.num_tokens / rows, images)
 
     def open_validation(
         self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int

@@ -28,11 +28,11 @@ class AcrossRanks:
         self.world_size = distributed.get_world_size()
         self.agreed: Exception | None = None
         """The last error all ranks agreed on."""
-        self._device = device
+        self.device = device
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Return each value summed over all ranks; every rank must call it equally often."""
-        tensor = torch.tensor(values, dtype=torch.float64, device=self._device)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(tensor)
         return tensor.tolist()
 
@@ -46,7 +46,7 @@ class AcrossRanks:
     def first(self, value: Value) -> Value:
         """Return what rank 0 holds."""
         held = [value]
-        distributed.broadcast_object_list(held, src=0, device=self._device)
+        distributed.broadcast_object_list(held, src=0, device=self.device)
         return held[0]
 
 

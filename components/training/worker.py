@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError, Stopped
+from components.model.flops import peak_flops
 from components.training.checkpointing import (
     Progress,
     SavedState,
     take_snapshot,
 )
-from components.training.curves import Interval
+from components.training.curves import Arithmetic, Interval
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
 from components.training.materials import BatchSource, OpenedModel
@@ -78,6 +79,7 @@ class _Stage:
         error: Exception | None = None
         saved: SavedState | None = None
         try:
+            self._check_memory()
             opened = self.job.materials.open_model(self.config)
             self.counts = opened.set_up(self.config)
             self.batches = self.job.materials.open_batches(
@@ -104,6 +106,23 @@ class _Stage:
         self.step_samples = self.config.global_batch
         self.losses = deque(saved.progress.recent_losses if saved else (), maxlen=10)
         return opened, saved
+
+    def _check_memory(self) -> None:
+        import torch
+
+        if self.config.uses_gpu and self.config.check_memory:
+            gpu_bytes = torch.cuda.get_device_properties(self.ranks.device).total_memory
+            self.job.materials.check_memory(self.config, self.ranks.world_size, gpu_bytes)
+
+    def _arithmetic(self) -> Arithmetic | None:
+        """Return what tells the share of the hardware's peak, where the model's sizes are known."""
+        import torch
+
+        shapes = self.job.materials.shapes()
+        if shapes is None:
+            return None
+        name = torch.cuda.get_device_name(self.ranks.device) if self.config.uses_gpu else "cpu"
+        return Arithmetic(shapes, self.config, self.ranks.world_size, peak_flops(name))
 
     def _start_engine(self, opened: OpenedModel, saved: SavedState | None) -> "DeepSpeedEngine":
         from components.training.deepspeed_config import plan_batches
@@ -152,7 +171,8 @@ class _Stage:
 
         config = self.config
         batches = self.batches.batches(self.step)
-        interval = Interval()
+        arithmetic = self._arithmetic()
+        interval = Interval(arithmetic=arithmetic)
         checkpoints = StageCheckpoints(self.job, self.ranks, self.scratch, self.num_steps)
         while self.step < self.num_steps:
             watchdog.feed()
@@ -190,7 +210,7 @@ class _Stage:
                     watchdog.feed()
                     point["validation/loss"] = self._validate(self.validation)
                 report |= {"point": point}
-                logs, interval = True, Interval()
+                logs, interval = True, Interval(arithmetic=arithmetic)
             if logs:
                 ray.train.report(report)
             self._publish(checkpoints, wait=saves)

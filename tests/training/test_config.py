@@ -31,6 +31,7 @@ def test_only_what_changes_the_result_is_identity():
         "hang_timeout_s",
         "checkpoint_every_steps",
         "checkpoint_every_s",
+        "check_memory",
         "keep_checkpoints",
         "max_failures",
         "log_every_steps",

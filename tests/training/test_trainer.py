@@ -86,6 +86,9 @@ class TestStages:
         assert [point["step"] for point in steps] == [1, 2, 3]
         assert record.final_loss == pytest.approx(sum(p["train/loss"] for p in steps) / 3)
         assert {"train/learning_rate", "train/samples_per_s", "train/grad_norm"} < set(steps[0])
+        assert steps[0]["train/loss/llava_pretrain"] == pytest.approx(steps[0]["train/loss"])
+        assert 0 <= steps[0]["train/data_wait_share"] <= 1
+        assert steps[0]["train/model_tflops_per_s"] > 0
 
     def test_a_finished_run_is_not_run_again(self, pretrained, tmp_path):
         root, record, _, arguments = pretrained
