@@ -59,6 +59,25 @@ class OpenedModel:
             add_lora(self.model, config.lora, config.seed)
         return count_parameters(self.model)
 
+    def autocast_on_cpu(self) -> None:
+        """Make the model ready for bf16 products on a CPU, where its weights stay fp32.
+
+        Parts of which nothing learns are kept in bf16, as on a GPU: the products take them so in
+        any case, and a cast of each weight in each pass is saved (stage 1: 8% more samples/s). What
+        learns stays exact.
+        """
+        import torch
+
+        from components.model.freeze import part_modules
+
+        for modules in part_modules(self.model).values():
+            if not any(p.requires_grad for module in modules for p in module.parameters()):
+                for module in modules:
+                    module.to(torch.bfloat16)
+        # Torch's fused attention is slow in bf16 on a CPU, its backward most of all. Measured at
+        # 130 tokens, width 192, one core: a step of 0.35 s not 0.46 s; stage 1 0.27, 0.36.
+        self.model.set_attn_implementation("eager")
+
     def loss_module(self) -> "nn.Module":
         """Return the module whose forward is the loss; it shares the model's weights."""
         from components.model.loss import LossModel

@@ -31,7 +31,10 @@ def start(materials, config, ranks, saved=None):
     opened.set_up(config)
     if saved is not None:
         saved.load_weights(opened.model)
-    module = SummedLoss(opened.loss_module(), config.precision == "bf16")
+    autocast = config.precision == "bf16"
+    if autocast:
+        opened.autocast_on_cpu()
+    module = SummedLoss(opened.loss_module(), autocast)
     names = {id(p): n for n, p in opened.model.named_parameters()}
     engine = DeepSpeedEngine(module, config, ranks.world_size, names)
     if saved is not None:
