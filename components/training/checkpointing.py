@@ -71,8 +71,15 @@ class Snapshot:
     shapes: dict[str, list[int]]
 
 
-def take_snapshot(engine: OwnPieces, progress: Progress) -> Snapshot:
-    """Copy this rank's pieces; nothing is written, and no other rank is asked."""
+def take_snapshot(
+    engine: OwnPieces, progress: Progress, buffers: dict[str, Tensor] | None = None
+) -> Snapshot:
+    """Copy this rank's pieces; nothing is written, and no other rank is asked.
+
+    `buffers` is memory of an earlier snapshot that is no longer needed: new memory has to be given
+    page by page, which takes longer than the copy itself.
+    """
+    buffers = {} if buffers is None else buffers
     tensors: dict[str, Tensor] = {}
     for name in engine.parameter_names():
         held = engine.piece(name)
@@ -80,8 +87,9 @@ def take_snapshot(engine: OwnPieces, progress: Progress) -> Snapshot:
             continue
         offset, parts = held
         for kind in KINDS:
-            # A clone even on the CPU: the next step writes into the engine's own memory.
-            tensors[f"{kind}/{name}@{offset}"] = parts[kind].detach().to("cpu", copy=True)
+            key, part = f"{kind}/{name}@{offset}", parts[kind].detach()
+            # A copy even on the CPU: the next step writes into the engine's own memory.
+            tensors[key] = buffers[key].copy_(part) if key in buffers else part.to("cpu", copy=True)
     shapes = {name: list(engine.shape(name)) for name in engine.parameter_names()}
     return Snapshot(progress, tensors, shapes)
 

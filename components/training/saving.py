@@ -7,24 +7,30 @@ checkpoint is under way at a time.
 """
 
 import logging
-import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.core.errors import CheckpointError, StoreError
 from components.core.store import resolve
 from components.core.store_faults import guarded
 from components.training.checkpointing import (
     OtherRecipe,
+    OwnPieces,
+    Progress,
     SavedState,
     Snapshot,
     read,
+    take_snapshot,
     write_snapshot,
 )
 from components.training.job import WorkerJob
 from components.training.ranks import AcrossRanks
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -32,39 +38,38 @@ _STORE_POLL_S = 5.0
 
 
 class PendingCheckpoint:
-    """A snapshot on its way to the disk."""
+    """A snapshot on its way to the disk, by the one thread of `writer`."""
 
     def __init__(
-        self, snapshot: Snapshot, folder: Path, fingerprint: str, rank: int, world_size: int
+        self,
+        writer: ThreadPoolExecutor,
+        snapshot: Snapshot,
+        folder: Path,
+        fingerprint: str,
+        rank: int,
+        world_size: int,
     ) -> None:
         self.step = snapshot.progress.step
         self.folder = folder
-        self.error: Exception | None = None
-        self._thread = threading.Thread(
-            target=self._write,
-            args=(snapshot, fingerprint, rank, world_size),
-            name=f"checkpoint-{self.step}",
-        )
-        self._thread.start()
+
+        def write() -> None:
+            # A full disk becomes a sentence that says so.
+            guarded(
+                str(folder),
+                lambda: write_snapshot(snapshot, folder, fingerprint, rank, world_size),
+            )
+
+        self._future = writer.submit(write)
 
     @property
     def is_done(self) -> bool:
         """Whether it is written, or has failed (see `error`)."""
-        return not self._thread.is_alive()
+        return self._future.done()
 
-    def wait(self) -> None:
-        """Return when it is done."""
-        self._thread.join()
-
-    def _write(self, snapshot: Snapshot, fingerprint: str, rank: int, world_size: int) -> None:
-        try:
-            # A full disk becomes a sentence that says so.
-            guarded(
-                str(self.folder),
-                lambda: write_snapshot(snapshot, self.folder, fingerprint, rank, world_size),
-            )
-        except Exception as error:  # noqa: BLE001, raised in the main thread, on every rank
-            self.error = error
+    @property
+    def error(self) -> BaseException | None:
+        """What kept it from being written; waits until it is done."""
+        return self._future.exception()
 
 
 class StopRequest:
@@ -96,6 +101,9 @@ class StageCheckpoints:
         self._attempt = ranks.first(uuid.uuid4().hex[:8])
         self._pending: PendingCheckpoint | None = None
         self._began_at = time.monotonic()
+        self._buffers: dict[str, Tensor] = {}
+        # Kept alive: a thread that has yet to start would be waited for.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._stop_request = None if job.stop_uri is None else StopRequest(job.stop_uri)
 
     def asked(self, step: int) -> Literal["", "save", "stop"]:
@@ -116,13 +124,21 @@ class StageCheckpoints:
             by_time, stops = map(bool, self._ranks.sum([float(late), float(asked)]))
         return "stop" if stops else "save" if by_step or by_time else ""
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Let a thread write this rank's part; the checkpoint before must be published."""
+    def begin(self, engine: OwnPieces, progress: Progress) -> None:
+        """Copy this rank's state and let a thread write it; the one before must be published."""
         assert self._pending is None, "one checkpoint at a time"
         self._began_at = time.monotonic()
+        snapshot = take_snapshot(engine, progress, self._buffers)
+        # That one is written, so its memory serves the next.
+        self._buffers = snapshot.tensors
         folder = self._scratch / f"step-{snapshot.progress.step:08d}"
         self._pending = PendingCheckpoint(
-            snapshot, folder, self._job.fingerprint, self._ranks.rank, self._ranks.world_size
+            self._writer,
+            snapshot,
+            folder,
+            self._job.fingerprint,
+            self._ranks.rank,
+            self._ranks.world_size,
         )
 
     def publish(self, wait: bool) -> Exception | None:
@@ -136,11 +152,12 @@ class StageCheckpoints:
         pending = self._pending
         if pending is None:
             return None
-        if wait:
-            pending.wait()
-        elif self._ranks.sum([float(not pending.is_done)])[0]:
+        if not wait and self._ranks.sum([float(not pending.is_done)])[0]:
             return None
-        if (reason := self._ranks.agree(pending.error)) is not None:
+        error = pending.error
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        if (reason := self._ranks.agree(error)) is not None:
             return reason
         self._pending = None
         ray.train.report(

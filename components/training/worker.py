@@ -15,11 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError, Stopped
 from components.model.flops import peak_flops
-from components.training.checkpointing import (
-    Progress,
-    SavedState,
-    take_snapshot,
-)
+from components.training.checkpointing import Progress, SavedState
 from components.training.curves import Arithmetic, Interval
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
@@ -213,8 +209,7 @@ class _Stage:
                 ray.train.report(report)
             self._publish(checkpoints, wait=saves)
             if saves:
-                progress = Progress(self.step, list(self.losses))
-                checkpoints.begin(take_snapshot(self.engine, progress))
+                checkpoints.begin(self.engine, Progress(self.step, list(self.losses)))
             if asked == "stop":
                 self._publish(checkpoints, wait=True)
                 ray.train.get_all_reported_checkpoints()  # returns once it is in the storage

@@ -72,9 +72,15 @@ def test_a_snapshot_is_apart_from_what_goes_on(tmp_path):
             return 0, dict.fromkeys(("weight", "exp_avg", "exp_avg_sq"), weight)
 
     snapshot = take_snapshot(Engine(0), Progress(1, []))
-    weight.zero_()
-    write_snapshot(snapshot, tmp_path, "recipe", 0, 1)
-    assert read(tmp_path, "recipe").tensor("weight", "w").tolist() == [0.0, 1.0, 2.0, 3.0]
+    weight += 1
+    write_snapshot(snapshot, tmp_path / "one", "recipe", 0, 1)
+    assert read(tmp_path / "one", "recipe").tensor("weight", "w").tolist() == [0.0, 1.0, 2.0, 3.0]
+    # The next one may use the memory of the first, and is the same.
+    again = take_snapshot(Engine(0), Progress(2, []), snapshot.tensors)
+    weight += 1
+    write_snapshot(again, tmp_path / "two", "recipe", 0, 1)
+    assert read(tmp_path / "two", "recipe").tensor("weight", "w").tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert all(again.tensors[key] is tensor for key, tensor in snapshot.tensors.items())
 
 
 def cut(folder):
