@@ -170,13 +170,17 @@ class TerminalObserver(Observer):
         return table
 
 
+def _short(name: str) -> str:
+    """Return a number's name without its first word, but for the loss of held-out rows."""
+    return name if name.startswith("validation/") else name.rsplit("/", 1)[-1]
+
+
 def _numbers_text(metrics: dict[str, float], at: int | None) -> str:
     def rank(name: str) -> int:
-        for place, word in enumerate(PREFERRED):
-            if word in name:
-                return place
-        return len(PREFERRED)
+        # What stands last: the loss of a source, `train/loss/gqa`, is no loss of the step.
+        last = name.rsplit("/", 1)[-1]
+        return next((n for n, word in enumerate(PREFERRED) if word in last), len(PREFERRED))
 
     names = sorted(metrics, key=rank)[:MAX_SHOWN]
-    numbers = "  ".join(f"{name.rsplit('/', 1)[-1]} {metrics[name]:.4g}" for name in names)
+    numbers = "  ".join(f"{_short(name)} {metrics[name]:.4g}" for name in names)
     return f"step {at}  {numbers}" if at is not None else numbers

@@ -35,7 +35,8 @@ def test_numbers_come_with_the_loss_first() -> None:
     folder = StepFolder("pretrain", "abc")
     observer.on_chain_started("run", ["pretrain"])
     observer.on_started(folder, "no result yet", 1)
-    numbers = {"train/epoch": 1.0, "train/tokens_per_s": 12345.6, "train/loss": 0.123456}
+    sources = {"train/loss/gqa": 0.1, "train/loss/vqav2": 0.2}
+    numbers = {"train/epoch": 1.0, "train/tokens_per_s": 12345.6, "train/loss": 0.123456} | sources
     observer.on_metrics("pretrain", numbers, 40)
     observer.on_finished(folder, 75.0, "/x")
     last = text.getvalue().splitlines()[-1]
