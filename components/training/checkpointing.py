@@ -61,6 +61,10 @@ class OwnPieces(Protocol):
         ...
 
 
+Copies = dict[int, Tensor]
+"""Address of a piece of an engine's memory -> the copy of its bytes on the host."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """This rank's pieces of the state at a step, apart from the engine that goes on."""
@@ -69,29 +73,43 @@ class Snapshot:
     tensors: dict[str, Tensor]
     """`kind/name@offset` -> a flat copy in the memory of the host."""
     shapes: dict[str, list[int]]
+    copies: Copies
+    """The memory that `tensors` lie in, for the next snapshot to use."""
 
 
-def take_snapshot(
-    engine: OwnPieces, progress: Progress, buffers: dict[str, Tensor] | None = None
-) -> Snapshot:
+def take_snapshot(engine: OwnPieces, progress: Progress, copies: Copies | None = None) -> Snapshot:
     """Copy this rank's pieces; nothing is written, and no other rank is asked.
 
-    `buffers` is memory of an earlier snapshot that is no longer needed: new memory has to be given
-    page by page, which takes longer than the copy itself.
+    Pieces lie in a few large stretches of memory, which are copied whole. `copies` are those of an
+    earlier snapshot that is no longer needed: new memory has to be given page by page, which takes
+    longer than the copy itself.
     """
-    buffers = {} if buffers is None else buffers
-    tensors: dict[str, Tensor] = {}
+    parts: dict[str, Tensor] = {}
     for name in engine.parameter_names():
         held = engine.piece(name)
-        if held is None:
-            continue
-        offset, parts = held
-        for kind in KINDS:
-            key, part = f"{kind}/{name}@{offset}", parts[kind].detach()
-            # A copy even on the CPU: the next step writes into the engine's own memory.
-            tensors[key] = buffers[key].copy_(part) if key in buffers else part.to("cpu", copy=True)
+        if held is not None:
+            offset, kinds = held
+            parts |= {f"{kind}/{name}@{offset}": kinds[kind].detach() for kind in KINDS}
+    old, new = copies or {}, Copies()
+    tensors = {key: _copied(part, old, new) for key, part in parts.items()}
     shapes = {name: list(engine.shape(name)) for name in engine.parameter_names()}
-    return Snapshot(progress, tensors, shapes)
+    return Snapshot(progress, tensors, shapes, new)
+
+
+def _copied(part: Tensor, old: Copies, new: Copies) -> Tensor:
+    """Return a part's copy within the copy of all the memory that it lies in."""
+    storage = part.untyped_storage()
+    address = storage.data_ptr()
+    if address not in new:
+        whole = torch.empty(0, dtype=torch.uint8, device=part.device).set_(storage)
+        kept = old.get(address)
+        if kept is not None and kept.numel() == whole.numel():
+            new[address] = kept.copy_(whole)
+        else:
+            # A copy even on the CPU: the next step writes into the engine's own memory.
+            new[address] = whole.to("cpu", copy=True)
+    start, size = part.storage_offset(), part.numel()
+    return new[address].view(part.dtype)[start : start + size]
 
 
 def write_snapshot(

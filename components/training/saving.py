@@ -11,12 +11,13 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from components.core.errors import CheckpointError, StoreError
 from components.core.store import resolve
 from components.core.store_faults import guarded
 from components.training.checkpointing import (
+    Copies,
     OtherRecipe,
     OwnPieces,
     Progress,
@@ -28,9 +29,6 @@ from components.training.checkpointing import (
 )
 from components.training.job import WorkerJob
 from components.training.ranks import AcrossRanks
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +99,7 @@ class StageCheckpoints:
         self._attempt = ranks.first(uuid.uuid4().hex[:8])
         self._pending: PendingCheckpoint | None = None
         self._began_at = time.monotonic()
-        self._buffers: dict[str, Tensor] = {}
+        self._copies: Copies = {}
         # Kept alive: a thread that has yet to start would be waited for.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._stop_request = None if job.stop_uri is None else StopRequest(job.stop_uri)
@@ -128,9 +126,9 @@ class StageCheckpoints:
         """Copy this rank's state and let a thread write it; the one before must be published."""
         assert self._pending is None, "one checkpoint at a time"
         self._began_at = time.monotonic()
-        snapshot = take_snapshot(engine, progress, self._buffers)
+        snapshot = take_snapshot(engine, progress, self._copies)
         # That one is written, so its memory serves the next.
-        self._buffers = snapshot.tensors
+        self._copies = snapshot.copies
         folder = self._scratch / f"step-{snapshot.progress.step:08d}"
         self._pending = PendingCheckpoint(
             self._writer,

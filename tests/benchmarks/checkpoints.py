@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import distributed
 
-from components.training.checkpointing import Progress, take_snapshot, write_snapshot
+from components.training.checkpointing import Copies, Progress, take_snapshot, write_snapshot
 from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspeed
 from components.training.engine import SummedLoss
 from components.training.loop import train_step
@@ -42,10 +42,10 @@ def main() -> None:
         engine = trained_engine(folder)
         synchronous: list[float] = []
         ours: list[float] = []
-        buffers: dict[str, torch.Tensor] = {}
+        copies: Copies = {}
         for number in range(options.rounds):
             synchronous.append(save_and_wait(engine, folder, number))
-            ours.append(save_beside(engine, folder, number, buffers))
+            ours.append(save_beside(engine, folder, number, copies))
     size = sum(engine.shape(name).numel() for name in engine.parameter_names()) * 12
     table = Table(
         title=f"{size / 1e6:.0f} MB of state, median of {options.rounds} rounds",
@@ -94,17 +94,15 @@ def save_and_wait(engine: DeepSpeedEngine, folder: Path, number: int) -> float:
     return time.perf_counter() - start
 
 
-def save_beside(
-    engine: DeepSpeedEngine, folder: Path, number: int, buffers: dict[str, torch.Tensor]
-) -> float:
+def save_beside(engine: DeepSpeedEngine, folder: Path, number: int, copies: Copies) -> float:
     """Return the seconds until the next step may begin; the rest is waited for unseen."""
     start = time.perf_counter()
-    snapshot = take_snapshot(engine, Progress(number, []), buffers)
+    snapshot = take_snapshot(engine, Progress(number, []), copies)
     target = folder / f"beside-{number}"
     pending = PendingCheckpoint(WRITER, snapshot, target, "recipe", 0, 1)
     seconds = time.perf_counter() - start
     assert pending.error is None
-    buffers.update(snapshot.tensors)
+    copies.update(snapshot.copies)
     return seconds
 
 

@@ -63,24 +63,29 @@ def test_what_was_written_is_read(folder):
 
 
 def test_a_snapshot_is_apart_from_what_goes_on(tmp_path):
-    weight = torch.arange(4.0)
+    # As DeepSpeed has them: pieces of one stretch of memory, with padding behind.
+    memory = torch.arange(14.0)
+    weight, exp_avg, exp_avg_sq = memory[:12].split(4)
 
     class Engine(Pieces):
         sizes = {"w": (4,)}
 
         def piece(self, name):
-            return 0, dict.fromkeys(("weight", "exp_avg", "exp_avg_sq"), weight)
+            return 0, {"weight": weight, "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
 
     snapshot = take_snapshot(Engine(0), Progress(1, []))
-    weight += 1
+    memory += 1
     write_snapshot(snapshot, tmp_path / "one", "recipe", 0, 1)
+    assert len(snapshot.copies) == 1
     assert read(tmp_path / "one", "recipe").tensor("weight", "w").tolist() == [0.0, 1.0, 2.0, 3.0]
     # The next one may use the memory of the first, and is the same.
-    again = take_snapshot(Engine(0), Progress(2, []), snapshot.tensors)
-    weight += 1
+    again = take_snapshot(Engine(0), Progress(2, []), snapshot.copies)
+    memory += 1
     write_snapshot(again, tmp_path / "two", "recipe", 0, 1)
-    assert read(tmp_path / "two", "recipe").tensor("weight", "w").tolist() == [1.0, 2.0, 3.0, 4.0]
-    assert all(again.tensors[key] is tensor for key, tensor in snapshot.tensors.items())
+    assert read(tmp_path / "two", "recipe").tensor("exp_avg", "w").tolist() == [5.0, 6.0, 7.0, 8.0]
+    assert [c.data_ptr() for c in again.copies.values()] == [
+        c.data_ptr() for c in snapshot.copies.values()
+    ]
 
 
 def cut(folder):
