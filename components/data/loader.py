@@ -86,11 +86,12 @@ class Loader:
         self.steps_per_epoch = max(1, whole + (not drop_last and rest >= world_size))
         self.num_steps = max(1, round(self.steps_per_epoch * epochs))
         if len(self._rows) < max(global_batch, world_size):
-            log.warning(
-                "Only %d rows: each epoch is one batch of them all, not %d",
-                len(self._rows),
-                global_batch,
-            )
+            if drop_last:
+                log.warning(
+                    "Only %d rows: each epoch is one batch of them all, not %d",
+                    len(self._rows),
+                    global_batch,
+                )
             if len(self._rows) < world_size:
                 raise DataError(
                     f"{len(self._rows)} rows cannot feed {world_size} ranks; use fewer workers"

@@ -236,3 +236,16 @@ def test_leaving_early_ends_the_thread(folder):
     next(batches)
     batches.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+
+
+def test_the_incomplete_batch_is_taken_where_all_rows_count(folder):
+    for world_size in (1, 2, 4):
+        ranks = [
+            loader(folder, 20, rank=rank, world_size=world_size, drop_last=False)
+            for rank in range(world_size)
+        ]
+        assert {len(rank) for rank in ranks} == {3}  # 20, 20 and 8 of 48 rows
+        seen = [row for rank in ranks for step in range(3) for row in rank.rank_rows(step)]
+        assert sorted(seen) == list(range(48))
+    # 47 of 48 rows leave one for 47 + 1 ranks' worth of a batch: too few to share.
+    assert len(loader(folder, 47, world_size=2, drop_last=False)) == 1
