@@ -21,7 +21,7 @@ from workflows.steps.observer import Observer
 METRICS_EVERY_S = 20.0
 
 # Numbers that say most about a running step come first on its line.
-PREFERRED = ("loss", "score", "per_s")
+PREFERRED = ("loss", "score", "samples_per_s", "tokens_per_s", "per_s")
 MAX_SHOWN = 3
 BAR_WIDTH = 20
 
