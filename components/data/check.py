@@ -108,13 +108,13 @@ class _Sieve:
             problem = None
             if isinstance(row, Record) and row.image is not None:
                 problem = self._problems[row.image]
-            yield row if problem is None or isinstance(row, Rejected) else _reject(row, problem)
+            yield row if problem is None or isinstance(row, Rejected) else Rejected.of(row, problem)
 
     def _unless_duplicate(self, row: Record | Rejected) -> Record | Rejected:
         if isinstance(row, Rejected):
             return row
         if row.key in self._rows:
-            return _reject(row, duplicate_reason(row.id))
+            return Rejected.of(row, duplicate_reason(row.id))
         self._rows.add(row.key)
         return row
 
@@ -126,7 +126,3 @@ class _Sieve:
             read = error
         outcome = usable(read, path)
         return outcome if isinstance(outcome, str) else None
-
-
-def _reject(record: Record, reason: str) -> Rejected:
-    return Rejected(record.source, record.file, record.index, record.id, reason)

@@ -7,7 +7,7 @@ Does not look at image files and knows no template.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 from components.core.errors import DataError
 from components.data.order import stable_hash
@@ -61,6 +61,11 @@ class Rejected:
     index: int
     id: str
     reason: str
+
+    @classmethod
+    def of(cls, record: Record, reason: str) -> Self:
+        """Return `record` as left out for `reason`."""
+        return cls(record.source, record.file, record.index, record.id, reason)
 
     @property
     def where(self) -> str:

@@ -127,12 +127,12 @@ def _encoded(
         if isinstance(row, Rejected):
             outcomes.append(row)
         elif place in task.problems:
-            outcomes.append(_reject(row, task.problems[place]))
+            outcomes.append(Rejected.of(row, printable(task.problems[place])))
         else:
             try:
                 outcomes.append(render(row.turns, job.template, row.image is not None))
             except DataError as error:
-                outcomes.append(_reject(row, str(error)))
+                outcomes.append(Rejected.of(row, printable(str(error))))
     good = [segments for segments in outcomes if not isinstance(segments, Rejected)]
     samples = iter(
         encode_all(good, job.encoder, job.image_token_id, job.max_tokens, job.patches_per_image)
@@ -144,7 +144,7 @@ def _encoded(
         assert isinstance(row, Record)
         sample = next(samples)
         if isinstance(sample, DataError):
-            yield _reject(row, str(sample))
+            yield Rejected.of(row, printable(str(sample)))
             continue
         patches = job.patches_per_image - 1 if row.image is not None else 0
         yield {
@@ -157,10 +157,6 @@ def _encoded(
             "num_tokens": len(sample.input_ids) + patches,
             "num_supervised": sample.num_supervised,
         }
-
-
-def _reject(record: Record, reason: str) -> Rejected:
-    return Rejected(record.source, record.file, record.index, record.id, printable(reason))
 
 
 def _reject_line(rejected: Rejected) -> dict[str, Any]:
