@@ -115,7 +115,8 @@ def _tar_members(root: RawPath, file: str) -> Iterator[tuple[str, Place]]:
                 if member.isreg():
                     name = member.name.removeprefix("./")
                     yield name, Place(file, member.offset_data, member.size)
-                # The archive remembers each member, for which there is no use here.
+                # The archive remembers each member, for which there is no use here; the list has
+                # no type, for it is not of tarfile's public face, nor is there another way.
                 archive.members = []  # type: ignore[attr-defined]
     except tarfile.TarError as error:
         if found:

@@ -119,6 +119,7 @@ class _RemoteFile(io.RawIOBase):
 
     def __init__(self, uri: str, file: BinaryIO) -> None:
         self._uri, self._file = uri, file
+        # Files of fsspec know their size; `BinaryIO`, which types them, has no word for it.
         self._size: int = file.size  # type: ignore[attr-defined]
 
     def readable(self) -> bool:
@@ -133,6 +134,7 @@ class _RemoteFile(io.RawIOBase):
     def tell(self) -> int:
         return self._file.tell()
 
+    # `Buffer` has its type from Python 3.12 on.
     def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         data = guarded(self._uri, lambda: self._read(len(buffer)))
         buffer[: len(data)] = data

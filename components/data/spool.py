@@ -8,6 +8,7 @@ reading is done once, encoding can be shared out and taken up again, and nobody 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -166,12 +167,12 @@ def _plain(row: Record | Rejected, numbers: dict[str, int]) -> dict[str, object]
     }
 
 
-def _parsed(row: dict[str, object]) -> Record | Rejected:
+def _parsed(row: dict[str, Any]) -> Record | Rejected:
     name, source, file = str(row["id"]), str(row["source"]), str(row["file"])
-    index = int(row["index"])  # type: ignore[call-overload]
+    index = int(row["index"])
     if row["reason"] is not None:
         return Rejected(source, file, index, name, str(row["reason"]))
-    texts: list[str] = row["texts"]  # type: ignore[assignment]
+    texts: list[str] = row["texts"]
     # The records' turns alternate, human first: `check_turns` saw to it.
     turns = tuple(Turn("gpt" if place % 2 else "human", text) for place, text in enumerate(texts))
     image = row["image"]
