@@ -42,6 +42,7 @@ from components.model.shapes import (
     read_llava_shapes,
     read_shapes,
 )
+from tests.model.real_bases import CLIP_L, VICUNA_13B
 
 SMALL = {
     "vocab_size": 128,
@@ -70,21 +71,6 @@ TOWERS = {
     "siglip without pool": SiglipVisionConfig(
         **EYES, num_attention_heads=2, patch_size=7, vision_use_head=False
     ),
-}
-CLIP_L = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 336,
-    "patch_size": 14,
-}
-VICUNA_13B = {
-    "model_type": "llama",
-    "hidden_size": 5120,
-    "intermediate_size": 13824,
-    "num_hidden_layers": 40,
-    "num_attention_heads": 40,
 }
 ALL = ("connector", "language_model")
 

@@ -21,15 +21,8 @@ from components.training.memory import (
     tower_layer_bytes,
 )
 from components.training.memory_fit import check_fits, largest_micro_batch
+from tests.model.real_bases import CLIP_L
 
-CLIP_L = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 336,
-    "patch_size": 14,
-}
 # 7B: width 4096, 32 layers, feed-forward 11,008. 21 M of connector and 6,739 M of language model
 # learn in stage 2; the frozen tower has 303.5 M.
 D, F, LAYERS = 4096, 11_008, 32

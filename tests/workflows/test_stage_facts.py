@@ -12,25 +12,11 @@ from rich.console import Console
 
 from components.core.errors import ConfigError
 from components.training.memory import GIB
+from tests.model.real_bases import CLIP_L, VICUNA_13B
 from workflows.stage_facts import check_memory, print_facts, read_facts
 
 ROOT = Path(__file__).parents[2]
-CLIP_L = {
-    "model_type": "clip_vision_model",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 336,
-    "patch_size": 14,
-}
 VICUNA_7B = {"model_type": "llama"}
-VICUNA_13B = {
-    "model_type": "llama",
-    "hidden_size": 5120,
-    "intermediate_size": 13824,
-    "num_hidden_layers": 40,
-    "num_attention_heads": 40,
-}
 
 
 def base(folder: Path, language: dict[str, Any]) -> list[str]:
