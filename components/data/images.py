@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from components.core.errors import DataError
 from components.data.config import ImageSpec as ImageSpec
@@ -102,6 +102,11 @@ def _open(source: Path | str | bytes) -> tuple[Image.Image, bytes, str]:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: too large to decode ({error})") from None
+    except UnidentifiedImageError:
+        # Its own message holds an address in memory, so that no two runs would report the same.
+        raise DataError(
+            f"{name}: is no picture that can be decoded (none of {', '.join(FORMATS)})"
+        ) from None
     except Exception as error:  # noqa: BLE001, decoders raise anything on damaged bytes
         raise DataError(f"{name}: is no picture that can be decoded ({error})") from None
     width, height = image.size
