@@ -19,3 +19,5 @@ class WorkerJob:
     """Identity of the recipe: a checkpoint of another one is refused."""
     stop_uri: str | None = None
     """Where a file appears when the run is to save a checkpoint and stop."""
+    on_several_nodes: bool = False
+    """Whether other nodes are there to go on when one is taken away."""

@@ -28,12 +28,17 @@ def lean_trainer(**arguments: Any) -> Any:
     return _trainer_class()(**arguments)
 
 
-def _set_environment() -> None:
-    """Set what Ray Train reads in this process and hands on to its controller and workers."""
+def on_several_nodes() -> bool:
+    """Return whether the cluster has more than one node now."""
     import ray
 
+    return len([node for node in ray.nodes() if node["Alive"]]) > 1
+
+
+def _set_environment() -> None:
+    """Set what Ray Train reads in this process and hands on to its controller and workers."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
-    if len([node for node in ray.nodes() if node["Alive"]]) == 1:
+    if not on_several_nodes():
         # The watcher warns of other nodes being taken away; here there are none.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
 

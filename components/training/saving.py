@@ -28,6 +28,7 @@ from components.training.checkpointing import (
     write_snapshot,
 )
 from components.training.job import WorkerJob
+from components.training.preemption import PreemptionNotices
 from components.training.ranks import AcrossRanks
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,8 @@ class StageCheckpoints:
         # Kept alive: a thread that has yet to start would be waited for.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._stop_request = None if job.stop_uri is None else StopRequest(job.stop_uri)
+        # A single node is not taken away from under a run without the driver.
+        self._notices = PreemptionNotices() if job.on_several_nodes else None
 
     def asked(self, step: int) -> Literal["", "save", "stop"]:
         """Return whether a checkpoint is due after this step, or the run to stop with one.
@@ -113,14 +116,16 @@ class StageCheckpoints:
         every, every_s = config.checkpoint_every_steps, config.checkpoint_every_s
         # An interval longer than the run would never save anything.
         by_step = bool(every) and step % min(every, max(1, self._num_steps // 2)) == 0
-        by_time = stops = False
-        if every_s or self._stop_request is not None:
+        by_time = stops = asks = False
+        if every_s or self._stop_request is not None or self._notices is not None:
             # What one rank sees may differ from what another does: the first one's counts.
             first = self._ranks.rank == 0
             late = first and bool(every_s) and time.monotonic() - self._began_at >= every_s
             asked = first and self._stop_request is not None and self._stop_request.is_made()
-            by_time, stops = map(bool, self._ranks.sum([float(late), float(asked)]))
-        return "stop" if stops else "save" if by_step or by_time else ""
+            ask = first and self._notices is not None and self._notices.is_due()
+            by_time, stops, asks = map(bool, self._ranks.sum([late, asked, ask]))
+        taken = asks and self._notices is not None and self._notices.is_news()
+        return "stop" if stops else "save" if by_step or by_time or taken else ""
 
     def begin(self, engine: OwnPieces, progress: Progress) -> None:
         """Copy this rank's state and let a thread write it; the one before must be published."""

@@ -22,7 +22,7 @@ from components.core.errors import ClusterError, LavaflowError, TrainingError
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.job import FINAL, WorkerJob
-from components.training.lean_trainer import lean_trainer
+from components.training.lean_trainer import lean_trainer, on_several_nodes
 from components.training.materials import Materials
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def train_stage(
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
-        job = WorkerJob(config, materials, _fingerprint(config), stop_uri)
+        job = WorkerJob(config, materials, _fingerprint(config), stop_uri, on_several_nodes())
         result = _fit(job, run_name, storage_path, forwarder)
     facts = result.metrics or {}
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:

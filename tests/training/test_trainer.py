@@ -1,8 +1,5 @@
 """A stage on a real Ray cluster: workers, checkpoints, a crash, the finished folder."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,7 +7,8 @@ from safetensors.torch import load_file
 from components.core.errors import ClusterError, ConfigError, Stopped, TrainingError
 from components.training import trainer
 from components.training.materials import Materials
-from tests.training.tiny import CrashingMaterials, stage
+from tests.training.kills import Kill, KilledMaterials, Points
+from tests.training.tiny import stage
 
 PRETRAIN = {
     "name": "pretrain",
@@ -29,20 +27,6 @@ def cluster():
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
-
-
-class Points:
-    """Writes each point to a file: it is called in Ray Train's controller, not here."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __call__(self, metrics: dict[str, float], step: int) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
-
-    def read(self) -> list[dict[str, float]]:
-        return [json.loads(line) for line in self.path.read_text().splitlines()]
 
 
 @pytest.mark.ray
@@ -113,9 +97,9 @@ class TestStages:
         self, finetuned, prepared, pretrained, tmp_path, monkeypatch
     ):
         """Rank 1 dies at step 4, after the checkpoint of step 2: same bits, no point twice."""
-        mark = tmp_path / "crashed"
-        crash = {"crash_step": 3, "mark_path": str(mark)}
-        monkeypatch.setattr(trainer, "Materials", lambda *a: CrashingMaterials(*a, **crash))
+        dies = Kill(step=3, rank=1, delay_s=0.0, worker=True, driver=False)
+        told = {"kills": (dies,), "marks_path": str(tmp_path)}
+        monkeypatch.setattr(trainer, "Materials", lambda *a: KilledMaterials(*a, **told))
         points = Points(tmp_path / "points.jsonl")
         record = trainer.train_stage(
             stage(**FINETUNE),
@@ -126,7 +110,7 @@ class TestStages:
             str(tmp_path / "storage"),
             points,
         )
-        assert mark.exists()
+        assert (tmp_path / "kill-0").exists()
         assert record == finetuned[1]
         files = [folder / "model" / "model.safetensors" for folder in (tmp_path, finetuned[0])]
         assert files[0].read_bytes() == files[1].read_bytes()

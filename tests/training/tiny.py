@@ -1,13 +1,9 @@
 """Builders of the tiny base, data and stages of the training tests, also across processes."""
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.training.config import BasePaths, StageConfig
-from components.training.materials import BatchSource, Materials, OpenedModel
 
 IMAGE_PX = 28
 PATCHES = 4
@@ -82,30 +78,3 @@ def write_prepared(folder: Path, base: BasePaths) -> Path:
         config = PrepareConfig(stage=name, image={"size_px": IMAGE_PX}, max_tokens=512, **mixture)
         prepare(config, folder / "raw", tokenizer, image_token_id, PATCHES, folder / name)
     return folder
-
-
-@dataclass(frozen=True)
-class CrashingMaterials(Materials):
-    """Materials whose rank 1 dies, once, before it hands out the batch of a step."""
-
-    crash_step: int = 0
-    mark_path: str = ""
-
-    def open_batches(
-        self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int
-    ) -> BatchSource:
-        source = super().open_batches(opened, config, rank, world_size)
-        return _Crashing(source, self) if rank == 1 else source
-
-
-class _Crashing:
-    def __init__(self, source: BatchSource, materials: CrashingMaterials):
-        self.num_steps, self._source, self._materials = source.num_steps, source, materials
-
-    def batches(self, start_step: int = 0) -> Iterator[Any]:
-        mark = Path(self._materials.mark_path)
-        for step, batch in enumerate(self._source.batches(start_step), start_step):
-            if step == self._materials.crash_step and not mark.exists():
-                mark.touch()
-                os._exit(1)
-            yield batch
