@@ -1,7 +1,9 @@
 """The ready-made parts that training starts from, as an input artifact of the chain.
 
 In: a recipe's `BaseConfig`. Out: a `BaseModel` record whose digest is that of the folders' content,
-so that other weights under the same path are another input. Nothing is copied.
+so that other weights under the same path are another input. Nothing is copied: an object store is
+listed, of a hub's repository the commit is read. (The same files on disk and elsewhere are two
+inputs.)
 """
 
 import hashlib
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from components.core.artifact import Artifact
 from components.core.errors import ConfigError
+from components.model.folders import pin
 from components.training.config import BasePaths
 from workflows.config import BaseConfig
 
@@ -21,8 +24,10 @@ _BLOCK_BYTES = 8 << 20
 class BaseModel(Artifact):
     """Vision tower and language model folders, by content."""
 
-    vision_tower_path: str
-    language_model_path: str
+    vision_tower: str
+    """Pinned address (see `components.model.folders`)."""
+    language_model: str
+    """The same of the language model."""
     connector: str
     feature_layer: int
     select: str
@@ -30,8 +35,8 @@ class BaseModel(Artifact):
     def paths(self) -> BasePaths:
         """What a first stage starts from."""
         return BasePaths(
-            vision_tower_path=self.vision_tower_path,
-            language_model_path=self.language_model_path,
+            vision_tower_path=self.vision_tower,
+            language_model_path=self.language_model,
             connector=self.connector,
             feature_layer=self.feature_layer,
             select=self.select,
@@ -41,31 +46,31 @@ class BaseModel(Artifact):
 def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
     """Return the record of the base folders; digests are cached by size and time of change.
 
-    Raises ConfigError when a folder is missing or holds no configuration.
+    Raises ConfigError when a folder is missing or holds no configuration, StoreError when a store
+    cannot be listed.
     """
-    folders = {"vision_tower": config.vision_tower, "language_model": config.language_model}
     facts = {
         "connector": config.connector,
         "feature_layer": config.feature_layer,
         "select": config.select,
     }
-    digests = {}
-    for field, folder in folders.items():
-        path = Path(folder)
-        if not (path / "config.json").is_file():
-            raise ConfigError(
-                f"base.{field}: {folder} is not a model folder (no config.json); "
-                f"set base.{field} to a folder in the transformers layout"
-            )
-        digests[field] = _folder_digest(path, cache_path)
+    pinned = {
+        "vision_tower": _pin("vision_tower", config.vision_tower),
+        "language_model": _pin("language_model", config.language_model),
+    }
+    digests = {
+        part: _folder_digest(Path(address), cache_path) if "://" not in address else address
+        for part, address in pinned.items()
+    }
     whole = hashlib.sha256(json.dumps([digests, facts], sort_keys=True).encode()).hexdigest()
-    return BaseModel(
-        uri="",
-        digest=whole,
-        vision_tower_path=str(Path(config.vision_tower).resolve()),
-        language_model_path=str(Path(config.language_model).resolve()),
-        **facts,
-    )
+    return BaseModel(uri="", digest=whole, **pinned, **facts)
+
+
+def _pin(part: str, address: str) -> str:
+    try:
+        return pin(address)
+    except ConfigError as error:
+        raise ConfigError(f"base.{part}: {error}") from None
 
 
 def _folder_digest(folder: Path, cache_path: Path) -> str:

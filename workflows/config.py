@@ -23,11 +23,11 @@ class BaseConfig(Config):
     """The ready-made parts that training starts from."""
 
     vision_tower: str = Field(json_schema_extra=_NOT_IDENTITY)
-    """Folder of a CLIP-type vision tower (transformers layout, safetensors). Its content is
-    identity, its place is not.
+    """CLIP or SigLIP tower (transformers layout, safetensors): a folder, s3://bucket/prefix, or
+    organisation/name[@revision] of the model hub. Its content is identity, its place is not.
     """
     language_model: str = Field(json_schema_extra=_NOT_IDENTITY)
-    """Folder of a Llama-type causal language model with its tokenizer."""
+    """Causal language model (Llama, Mistral, Qwen) with its tokenizer; named in the same way."""
     connector: str = "mlp2x_gelu"
     """Kind of connector between them (LLaVA-1.5: a two-layer MLP)."""
     feature_layer: int = -2

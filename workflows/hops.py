@@ -16,7 +16,7 @@ from components.core.store import Store
 from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
-from components.training.config import BasePaths, ModelCheckpoint, StageConfig
+from components.training.config import ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from workflows.artifacts import (
     DeployConfig,
@@ -163,12 +163,13 @@ def prepare_data(
     from components.data.parts import Reporter
     from components.data.prepare import prepare as prepare_rows
     from components.data.ray_map import ray_map
+    from components.model.folders import local_folder
     from components.model.tokenizer import load_tokenizer
     from components.model.tower import read_tower
 
     base: BaseModel = inputs["base"]
-    tokenizer, image_token_id = load_tokenizer(base.language_model_path)
-    tower = read_tower(base.vision_tower_path)
+    tokenizer, image_token_id = load_tokenizer(local_folder(base.language_model, weights=False))
+    tower = read_tower(local_folder(base.vision_tower, weights=False))
     tower.check_image_size(config.image.size_px)
     return prepare_rows(
         config,
@@ -190,14 +191,11 @@ def train_stage(
     from components.training.trainer import train_stage as train
 
     start = inputs["start"]
-    if isinstance(start, BaseModel):
-        start_from: BasePaths | Path = start.paths()
-    else:
-        start_from = context.input_path(start)
+    # Each machine with workers brings its inputs to itself.
     return train(
         config,
-        context.input_path(inputs["data"]),
-        start_from,
+        partial(context.input_path, inputs["data"]),
+        start.paths() if isinstance(start, BaseModel) else partial(context.input_path, start),
         context.output_path,
         run_name=context.key,
         storage_path=context.resume_path(),

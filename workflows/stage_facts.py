@@ -2,7 +2,7 @@
 runs.
 
 In: a recipe's name with overrides, perhaps the memory of a GPU. Out: facts per stage, as text for
-`lavaflow plan` and as JSON. Only the config.json of the base folders is read; no weight, no torch.
+`lavaflow plan` and as JSON. Of the base folders no weight is read, and no torch is imported.
 The lengths of texts are the means that are assumed below, not those of the data: no published file
 gives them.
 """
@@ -14,8 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from components.core.errors import CheckpointError, ConfigError
+from components.core.errors import CheckpointError, ConfigError, StoreError
 from components.model.flops import flops_per_sample, peak_flops
+from components.model.folders import local_folder, pin
 from components.model.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
 from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning
@@ -122,7 +123,7 @@ def read_facts(name: str, assignments: Sequence[str]) -> RecipeFacts:
         return RecipeFacts({})
     try:
         shapes = _shapes(recipe.base)
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, StoreError) as error:
         return RecipeFacts({}, str(error))
     stages = (
         (recipe.pretrain, recipe.pretrain_data.max_tokens),
@@ -168,9 +169,13 @@ def check_memory(facts: RecipeFacts, gpu_memory_gb: float | None) -> None:
 
 
 def _shapes(base: BaseConfig) -> LlavaShapes:
+    tower, language_model = (
+        local_folder(pin(address), weights=False)
+        for address in (base.vision_tower, base.language_model)
+    )
     return read_shapes(
-        base.vision_tower,
-        base.language_model,
+        tower,
+        language_model,
         connector=base.connector,
         feature_layer=base.feature_layer,
         select=base.select,

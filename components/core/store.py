@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import posixpath
 import shutil
 import uuid
@@ -147,11 +148,19 @@ class Store:
         if self.is_local:
             local_path = Path(self._full(path))
             if not local_path.exists():
-                raise ArtifactError(f"{self.uri(path)}: does not exist")
+                raise ArtifactError(
+                    f"{self.uri(path)}: does not exist on {platform.node()}; on several machines "
+                    "the store must be an object store or a folder that all of them share"
+                )
             return local_path
+        from filelock import FileLock
+
         target = self._cache_target(path, manifest)
-        if not target.exists():
-            self._download(path, target, manifest)
+        guarded(self.cache_path, lambda: Path(self.cache_path).mkdir(parents=True, exist_ok=True))
+        # The workers of one machine want the same at once: one of them fetches it.
+        with FileLock(f"{target.parent}.lock"):
+            if not target.exists():
+                self._download(path, target, manifest)
         return target
 
     def verify(self, path: str, manifest: Manifest, thorough: bool = False) -> str | None:
@@ -210,12 +219,7 @@ class Store:
                     f"{self.uri(path)}: {wrong} after the download; the stored artifact is "
                     "damaged, run the step that made it again"
                 )
-            try:
-                incoming.rename(target.parent)
-            except OSError:
-                # Another process was faster; its copy is as good.
-                if not target.exists():
-                    raise
+            incoming.rename(target.parent)
         except FileNotFoundError as error:
             raise ArtifactError(f"{self.uri(path)}: does not exist") from error
         finally:

@@ -112,12 +112,13 @@ class StageConfig(Config):
 
 
 class BasePaths(Config):
-    """The two folders a first stage starts from, and the connector that is to join them."""
+    """The two parts a first stage starts from, and the connector that is to join them."""
 
     vision_tower_path: str = Field(json_schema_extra={"identity": False})
-    """Folder of the vision tower (Hugging Face layout, safetensors)."""
+    """Folder of the vision tower (Hugging Face layout, safetensors), or a pinned address of one
+    (see `components.model.folders`)."""
     language_model_path: str = Field(json_schema_extra={"identity": False})
-    """Folder of the language model and its tokenizer (Hugging Face layout, safetensors)."""
+    """The same of the language model and its tokenizer."""
     connector: str = "mlp2x_gelu"
     """Kind of the new connector. Original: mlp2x_gelu."""
     feature_layer: int = -2

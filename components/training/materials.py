@@ -5,8 +5,8 @@ where training meets the model and data floors; everything heavy is imported ins
 """
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 
 IMAGE_CACHE = ".cache/lavaflow/images"
 """Where images of an object store are kept on a worker's machine, below the home folder."""
+
+
+Locate = Callable[[], Path]
+"""Brings a folder to the machine on which it is called; picklable."""
 
 
 class BatchSource(Protocol):
@@ -87,31 +91,57 @@ class OpenedModel:
 
 @dataclass(frozen=True)
 class Materials:
-    """Where a stage's model and data are; only paths and settings, so it travels to workers."""
+    """Where a stage's model and data are; only addresses and settings, so it travels to workers.
 
-    start: BasePaths | str
-    """The two base folders, or the LLaVA folder an earlier stage left."""
-    data_path: str
+    All but `located` wants the paths of this machine.
+    """
+
+    start: BasePaths | str | Locate
+    """The two base parts, or the LLaVA folder an earlier stage left."""
+    data: str | Locate
     """Folder of the prepared data."""
+
+    def located(self) -> "Materials":
+        """Return the same on this machine: what lies elsewhere is copied here, once a machine.
+
+        Raises ArtifactError, ConfigError or StoreError for what cannot be had.
+        """
+        from components.model.folders import local_folder
+
+        start = self.start
+        if isinstance(start, BasePaths):
+            here: BasePaths | str = start.with_(
+                vision_tower_path=str(local_folder(start.vision_tower_path)),
+                language_model_path=str(local_folder(start.language_model_path)),
+            )
+        else:
+            here = _path(start)
+        return replace(self, start=here, data=_path(self.data))
+
+    @property
+    def data_path(self) -> str:
+        """Folder of the prepared data on this machine."""
+        assert isinstance(self.data, str), "not located yet"
+        return self.data
 
     def open_model(self, config: StageConfig) -> OpenedModel:
         """Return the model the stage starts from: fp32, on the CPU, nothing frozen yet."""
         from components.model import build, checkpoint
 
-        prepared = self._prepared()
-        if isinstance(self.start, BasePaths):
+        prepared, start = self._prepared(), self._start()
+        if isinstance(start, BasePaths):
             parts = build.build_llava(
-                self.start.vision_tower_path,
-                self.start.language_model_path,
-                connector=self.start.connector,
-                feature_layer=self.start.feature_layer,
-                select=self.start.select,
+                start.vision_tower_path,
+                start.language_model_path,
+                connector=start.connector,
+                feature_layer=start.feature_layer,
+                select=start.select,
                 seed=config.seed,
             )
             model, tokenizer = parts.model, parts.tokenizer
             image_token_id, patches = parts.image_token_id, build.patches_per_image(model.config)
         else:
-            loaded = checkpoint.load(self.start, dtype="float32", device="cpu")
+            loaded = checkpoint.load(start, dtype="float32", device="cpu")
             model, tokenizer = loaded.model, loaded.tokenizer
             image_token_id, patches = loaded.image_token_id, loaded.patches_per_image
         self._check(prepared, config, image_token_id, patches)
@@ -129,16 +159,17 @@ class Materials:
         """Return the sizes of the model, or None for a kind whose sizes are not known."""
         from components.model.shapes import read_llava_shapes, read_shapes
 
+        start = self._start()
         try:
-            if isinstance(self.start, BasePaths):
+            if isinstance(start, BasePaths):
                 return read_shapes(
-                    self.start.vision_tower_path,
-                    self.start.language_model_path,
-                    self.start.connector,
-                    self.start.feature_layer,
-                    self.start.select,
+                    start.vision_tower_path,
+                    start.language_model_path,
+                    start.connector,
+                    start.feature_layer,
+                    start.select,
                 )
-            return read_llava_shapes(self.start)
+            return read_llava_shapes(start)
         except (CheckpointError, ConfigError) as error:
             log.info("arithmetic and memory are not told: %s", error)
             return None
@@ -216,6 +247,10 @@ class Materials:
             **options,
         )
 
+    def _start(self) -> BasePaths | str:
+        assert not callable(self.start), "not located yet"
+        return self.start
+
     def _prepared(self) -> "PreparedData":
         from components.data.prepared import read_prepared
 
@@ -235,3 +270,7 @@ class Materials:
                     f"{self.data_path}: prepared with {name}={in_data!r}, but {config.name} works "
                     f"with {wanted!r}; prepare the data with the same base models and template"
                 )
+
+
+def _path(where: str | Locate) -> str:
+    return str(where()) if callable(where) else where

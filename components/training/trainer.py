@@ -23,7 +23,7 @@ from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.job import FINAL, WorkerJob
 from components.training.lean_trainer import lean_trainer, on_several_nodes
-from components.training.materials import Materials
+from components.training.materials import Locate, Materials
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint, Result, UserCallback
@@ -39,8 +39,8 @@ PATIENCE_S = 15.0
 
 def train_stage(
     config: StageConfig,
-    data_path: str | Path,
-    start: BasePaths | str | Path,
+    data: str | Path | Locate,
+    start: BasePaths | str | Path | Locate,
     output_path: str | Path,
     run_name: str,
     storage_path: str,
@@ -51,8 +51,10 @@ def train_stage(
 ) -> ModelCheckpoint:
     """Train one stage and leave its LLaVA folder at `output_path` (whole, or not at all).
 
-    `start` is the two base folders or an earlier stage's LLaVA folder. `storage_path` (a local
-    folder or a URI that every worker reaches) keeps the checkpoints below `run_name`.
+    `data` is the folder of the prepared data, `start` the two base parts or an earlier stage's
+    LLaVA folder; a function is called on each machine with workers and brings the folder there.
+    `storage_path` (a local folder or a URI that every worker reaches) keeps the checkpoints below
+    `run_name`.
     `on_metrics(metrics, step)` and `on_progress(steps done, steps in all)` are called in another
     process, so they must be picklable; the steps of metrics only ever increase.
     `on_wait(sentence)` is called when the cluster is too busy to start at once. When a file appears
@@ -62,7 +64,7 @@ def train_stage(
     """
     plan_batches(config, config.num_workers)
     _check_cluster(config)
-    materials = Materials(start if isinstance(start, BasePaths) else str(start), str(data_path))
+    materials = Materials(_travels(start), _travels(data))
     result = _finished(storage_path, run_name)
     if result is None:
         if on_wait is not None and (waits := waits_for(config)):
@@ -127,6 +129,11 @@ def _fit(
     if isinstance(outcome.get("error"), Exception):
         raise outcome["error"]
     return result
+
+
+def _travels(where: Any) -> Any:
+    """Return a place as workers get it: a path as text, anything else as it is."""
+    return str(where) if isinstance(where, Path) else where
 
 
 def _run_worker(settings: dict[str, Any]) -> dict[str, Any]:

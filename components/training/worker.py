@@ -75,16 +75,17 @@ class _Stage:
         error: Exception | None = None
         saved: SavedState | None = None
         try:
+            self.materials = self.job.materials.located()
             self._check_memory()
-            opened = self.job.materials.open_model(self.config)
+            opened = self.materials.open_model(self.config)
             self.counts = opened.set_up(self.config)
-            self.batches = self.job.materials.open_batches(
+            self.batches = self.materials.open_batches(
                 opened, self.config, self.ranks.rank, self.ranks.world_size
             )
-            self.validation = self.job.materials.open_validation(
+            self.validation = self.materials.open_validation(
                 opened, self.config, self.ranks.rank, self.ranks.world_size
             )
-            self.sources = self.job.materials.sources()
+            self.sources = self.materials.sources()
             self.num_steps = min(
                 self.batches.num_steps, self.config.max_steps or self.batches.num_steps
             )
@@ -108,13 +109,13 @@ class _Stage:
 
         if self.config.uses_gpu and self.config.check_memory:
             gpu_bytes = torch.cuda.get_device_properties(self.ranks.device).total_memory
-            self.job.materials.check_memory(self.config, self.ranks.world_size, gpu_bytes)
+            self.materials.check_memory(self.config, self.ranks.world_size, gpu_bytes)
 
     def _arithmetic(self) -> Arithmetic | None:
         """Return what tells the share of the hardware's peak, where the model's sizes are known."""
         import torch
 
-        shapes = self.job.materials.shapes()
+        shapes = self.materials.shapes()
         if shapes is None:
             return None
         name = torch.cuda.get_device_name(self.ranks.device) if self.config.uses_gpu else "cpu"
@@ -266,13 +267,13 @@ class _Stage:
         """Open the starting model anew (ZeRO-3 took the other apart) and put the new weights in."""
         import torch
 
-        opened = self.job.materials.open_model(self.config)
+        opened = self.materials.open_model(self.config)
         opened.set_up(self.config)
         with torch.no_grad():
             for name, parameter in opened.model.named_parameters():
                 if name in weights:
                     parameter.copy_(weights[name])
-        self.job.materials.write_model(opened, self.config, folder, facts)
+        self.materials.write_model(opened, self.config, folder, facts)
 
 
 def _import_quietly() -> None:

@@ -1,5 +1,8 @@
 """A stage on a real Ray cluster: workers, checkpoints, a crash, the finished folder."""
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -47,8 +50,8 @@ class TestStages:
         root = tmp_path_factory.mktemp("finetune")
         record = trainer.train_stage(
             stage(**FINETUNE),
-            prepared / "finetune",
-            pretrained[0] / "model",
+            partial(Path, prepared, "finetune"),  # brought by each machine itself
+            partial(Path, pretrained[0], "model"),
             root / "model",
             "run-b",
             str(root / "storage"),
