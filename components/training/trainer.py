@@ -250,7 +250,8 @@ def _publish(checkpoint: "Checkpoint", output_path: Path) -> None:
     if output_path.exists():
         for item in partial.iterdir():
             item.replace(output_path / item.name)
-        partial.rmdir()
+        # Two names of one file are not made one by renaming: the link here would stay.
+        shutil.rmtree(partial)
     else:
         partial.rename(output_path)
 
