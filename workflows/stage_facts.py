@@ -19,6 +19,7 @@ from components.model.flops import flops_per_sample, peak_flops
 from components.model.folders import local_folder, pin
 from components.model.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
+from components.training.disk import DiskNeed, disk_need, size
 from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning
 from components.training.memory_fit import check_fits, gib, table
 from workflows.config import BaseConfig, PipelineConfig
@@ -75,6 +76,11 @@ class StageFacts:
     longest: MemoryEstimate | None
     """The same if every sample were as long as the data may be; None too where packs are cut."""
 
+    @property
+    def disk(self) -> DiskNeed:
+        """Bytes that the stage writes."""
+        return disk_need(self.config, num_learning(self.shapes, self.config), self.shapes.total)
+
     def hours(self, gpu: str, mfu: float) -> float:
         """Return the hours that the published data take on the stage's GPUs."""
         peak = peak_flops(gpu)
@@ -91,6 +97,8 @@ class StageFacts:
             "num_trainable": num_learning(self.shapes, config),
             "tokens_per_sample": round(self.tokens),
             "flops_per_sample": self.flops,
+            "bytes_per_checkpoint": self.disk.checkpoint,
+            "bytes_in_store": self.disk.store,
         }
         if self.memory is not None:
             facts["bytes_per_gpu"] = {**self.memory.parts(), "total": self.memory.total}
@@ -205,6 +213,7 @@ def _lines(stage: StageFacts, gpu_memory_gb: float | None) -> list[str]:
         f"parameters  {_count(stage.shapes.total)}, of which {_count(learning)} learn: {parts}",
         *_memory_lines(stage, gpu_memory_gb),
         f"compute     {_flop(stage.flops)} per sample of {stage.tokens:.0f} tokens",
+        _checkpoint_line(stage),
     ]
     if stage.memory is not None:
         data = DATA[config.name]
@@ -214,6 +223,16 @@ def _lines(stage: StageFacts, gpu_memory_gb: float | None) -> list[str]:
         )
         lines.append(f"hours       {data.samples:,} samples on {_gpus(config)}: {times}")
     return lines
+
+
+def _checkpoint_line(stage: StageFacts) -> str:
+    config, disk = stage.config, stage.disk
+    when = [f"every {config.checkpoint_every_steps} steps"] * bool(config.checkpoint_every_steps)
+    when += [f"every {config.checkpoint_every_s:g} s"] * bool(config.checkpoint_every_s)
+    return (
+        f"checkpoints {size(disk.checkpoint)} each, {' and '.join(when) or 'at the end alone'}; "
+        f"{size(disk.store)} in the store at most, with the model"
+    )
 
 
 def _memory_lines(stage: StageFacts, gpu_memory_gb: float | None) -> list[str]:

@@ -17,6 +17,8 @@ class WorkerJob:
     materials: Materials
     fingerprint: str
     """Identity of the recipe: a checkpoint of another one is refused."""
+    storage_uri: str
+    """Where the checkpoints go."""
     stop_uri: str | None = None
     """Where a file appears when the run is to save a checkpoint and stop."""
     on_several_nodes: bool = False

@@ -70,8 +70,10 @@ def train_stage(
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
-        job = WorkerJob(config, materials, _fingerprint(config), stop_uri, on_several_nodes())
-        result = _fit(job, run_name, storage_path, forwarder)
+        job = WorkerJob(
+            config, materials, _fingerprint(config), storage_path, stop_uri, on_several_nodes()
+        )
+        result = _fit(job, run_name, forwarder)
     facts = result.metrics or {}
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         raise TrainingError(f"{run_name}: the run ended without a finished model; run it again")
@@ -87,7 +89,6 @@ def train_stage(
 def _fit(
     job: WorkerJob,
     run_name: str,
-    storage_path: str,
     forwarder: "UserCallback",
 ) -> "Result":
     from ray.train import (
@@ -113,7 +114,7 @@ def _fit(
         ),
         run_config=RunConfig(
             name=run_name,
-            storage_path=storage_path,
+            storage_path=job.storage_uri,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
             callbacks=[forwarder],

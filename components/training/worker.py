@@ -17,6 +17,7 @@ from components.core.errors import CheckpointError, LavaflowError, Stopped
 from components.model.flops import peak_flops
 from components.training.checkpointing import Progress, SavedState
 from components.training.curves import Arithmetic, Interval
+from components.training.disk import disk_need, dry_save
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
 from components.training.materials import BatchSource, OpenedModel
@@ -79,6 +80,7 @@ class _Stage:
             self._check_memory()
             opened = self.materials.open_model(self.config)
             self.counts = opened.set_up(self.config)
+            self._dry_save()
             self.batches = self.materials.open_batches(
                 opened, self.config, self.ranks.rank, self.ranks.world_size
             )
@@ -110,6 +112,15 @@ class _Stage:
         if self.config.uses_gpu and self.config.check_memory:
             gpu_bytes = torch.cuda.get_device_properties(self.ranks.device).total_memory
             self.materials.check_memory(self.config, self.ranks.world_size, gpu_bytes)
+
+    def _dry_save(self) -> None:
+        import ray.train
+
+        context = ray.train.get_context()
+        if context.get_local_rank() == 0:
+            need = disk_need(self.config, *self.counts)
+            workers = context.get_local_world_size(), self.ranks.world_size
+            dry_save(need, self.job.storage_uri, self.scratch, *workers)
 
     def _arithmetic(self) -> Arithmetic | None:
         """Return what tells the share of the hardware's peak, where the model's sizes are known."""
