@@ -35,6 +35,16 @@ def on_several_nodes() -> bool:
     return len([node for node in ray.nodes() if node["Alive"]]) > 1
 
 
+def autoscaler_limits() -> dict[str, float] | None:
+    """Return what the cluster may grow to, by resource; None where nothing could be added."""
+    from ray._private.state import state
+
+    try:
+        return state.get_max_resources_from_cluster_config() or None
+    except Exception:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
+        return {}
+
+
 def _set_environment() -> None:
     """Set what Ray Train reads in this process and hands on to its controller and workers."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(_POLL_S))
@@ -54,7 +64,7 @@ def _trainer_class() -> type:
             return [c for c in callbacks if type(c).__name__ not in surplus]
 
         def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-            if not _has_autoscaler():
+            if autoscaler_limits() is None:
                 arguments["scaling_policy"] = _without_autoscaler(arguments["scaling_policy"])
             return super()._initialize_and_run_controller(**arguments)
 
@@ -95,16 +105,6 @@ def _quiet_policy_class() -> type:
             pass
 
     return QuietFixedPolicy
-
-
-def _has_autoscaler() -> bool:
-    """Whether the cluster told Ray which nodes it could add."""
-    from ray._private.state import state
-
-    try:
-        return bool(state.get_max_resources_from_cluster_config())
-    except Exception:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
-        return True
 
 
 def _has_dashboard() -> bool:

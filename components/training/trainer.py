@@ -22,7 +22,7 @@ from components.core.errors import ClusterError, LavaflowError, TrainingError
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.job import FINAL, WorkerJob
-from components.training.lean_trainer import lean_trainer, on_several_nodes
+from components.training.lean_trainer import autoscaler_limits, lean_trainer, on_several_nodes
 from components.training.materials import Locate, Materials
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _forwarder(on_metrics: OnMetrics | None, on_progress: OnProgress | None) -> 
 
 
 def _check_cluster(config: StageConfig) -> None:
-    """Refuse what the whole cluster could never offer; waiting for busy resources is fine."""
+    """Refuse what the cluster could never offer; waiting for busy or coming nodes is fine."""
     import ray
 
     if not ray.is_initialized():
@@ -187,7 +187,7 @@ def _check_cluster(config: StageConfig) -> None:
         if config.uses_gpu:
             fits = min(fits, have.get("GPU", 0) // config.num_gpus_per_worker)
         places += int(fits)
-    if places < config.num_workers:
+    if places < config.num_workers and not _may_grow_to(config):
         offer = ray.cluster_resources()
         raise ClusterError(
             f"{config.name} wants {config.num_workers} workers of {config.num_cpus_per_worker:g} "
@@ -197,6 +197,20 @@ def _check_cluster(config: StageConfig) -> None:
         )
 
 
+def _may_grow_to(config: StageConfig) -> bool:
+    """Return whether an autoscaler could add what the workers want."""
+    limits = autoscaler_limits() or {}
+    return all(limits.get(name, 0.0) >= amount for name, amount in _wanted(config).items())
+
+
+def _wanted(config: StageConfig) -> dict[str, float]:
+    """Return what all workers together reserve."""
+    wanted = {"CPU": config.num_cpus_per_worker * config.num_workers}
+    if config.uses_gpu:
+        wanted["GPU"] = config.num_gpus_per_worker * config.num_workers
+    return wanted
+
+
 def waits_for(config: StageConfig, patience_s: float = PATIENCE_S) -> str:
     """Return what the workers wait for, or nothing as soon as there is room within the patience.
 
@@ -204,9 +218,7 @@ def waits_for(config: StageConfig, patience_s: float = PATIENCE_S) -> str:
     """
     import ray
 
-    wanted = {"CPU": config.num_cpus_per_worker * config.num_workers}
-    if config.uses_gpu:
-        wanted["GPU"] = config.num_gpus_per_worker * config.num_workers
+    wanted = _wanted(config)
     end = time.monotonic() + patience_s
     while True:
         free = ray.available_resources()

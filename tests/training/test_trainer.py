@@ -1,5 +1,6 @@
 """A stage on a real Ray cluster: workers, checkpoints, a crash, the finished folder."""
 
+import contextlib
 from functools import partial
 from pathlib import Path
 
@@ -181,6 +182,15 @@ class TestStages:
         many = stage(num_workers=4)
         with pytest.raises(ClusterError, match=r"wants 4 workers .* room for 2"):
             trainer.train_stage(many, tmp_path, base, tmp_path / "model", "run", str(tmp_path))
+
+    @pytest.mark.parametrize(("limit", "refused"), [(4, False), (3, True), (None, True)])
+    def test_nodes_that_an_autoscaler_may_add_are_waited_for(
+        self, cluster, limit, refused, monkeypatch
+    ):
+        limits = None if limit is None else {"CPU": limit}
+        monkeypatch.setattr(trainer, "autoscaler_limits", lambda: limits)
+        with pytest.raises(ClusterError) if refused else contextlib.nullcontext():
+            trainer._check_cluster(stage(num_workers=4))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(base, tmp_path):
