@@ -12,17 +12,17 @@ import json
 import logging
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import ClusterError, LavaflowError, TrainingError
+from components.core.errors import LavaflowError, TrainingError
+from components.training.cluster_room import check_cluster, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.job import FINAL, WorkerJob
-from components.training.lean_trainer import autoscaler_limits, lean_trainer, on_several_nodes
+from components.training.lean_trainer import lean_trainer, on_several_nodes
 from components.training.materials import Locate, Materials
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 OnMetrics = Callable[[dict[str, float], int], None]
 OnProgress = Callable[[int, int], None]
-
-PATIENCE_S = 15.0
-"""So long a stage waits for free processors before it says so."""
 
 
 def train_stage(
@@ -63,7 +60,7 @@ def train_stage(
     offer the workers, TrainingError when training itself cannot go on.
     """
     plan_batches(config, config.num_workers)
-    _check_cluster(config)
+    check_cluster(config)
     materials = Materials(_travels(start), _travels(data))
     result = _finished(storage_path, run_name)
     if result is None:
@@ -172,68 +169,6 @@ def _forwarder(on_metrics: OnMetrics | None, on_progress: OnProgress | None) -> 
                 log.warning("worker %d failed: %s", rank, _last_line(error))
 
     return Forwarder()
-
-
-def _check_cluster(config: StageConfig) -> None:
-    """Refuse what the cluster could never offer; waiting for busy or coming nodes is fine."""
-    import ray
-
-    if not ray.is_initialized():
-        raise ClusterError("no Ray cluster is connected; start one with ray.init() or an address")
-    places = 0
-    for node in ray.nodes():
-        have = node["Resources"] if node["Alive"] else {}
-        fits = have.get("CPU", 0) // config.num_cpus_per_worker
-        if config.uses_gpu:
-            fits = min(fits, have.get("GPU", 0) // config.num_gpus_per_worker)
-        places += int(fits)
-    if places < config.num_workers and not _may_grow_to(config):
-        offer = ray.cluster_resources()
-        raise ClusterError(
-            f"{config.name} wants {config.num_workers} workers of {config.num_cpus_per_worker:g} "
-            f"CPU and {config.num_gpus_per_worker:g} GPU; the cluster has room for {places} "
-            f"({offer.get('CPU', 0):g} CPU, {offer.get('GPU', 0):g} GPU in all); lower "
-            f"{config.name}.num_workers or add nodes"
-        )
-
-
-def _may_grow_to(config: StageConfig) -> bool:
-    """Return whether an autoscaler could add what the workers want."""
-    limits = autoscaler_limits() or {}
-    return all(limits.get(name, 0.0) >= amount for name, amount in _wanted(config).items())
-
-
-def _wanted(config: StageConfig) -> dict[str, float]:
-    """Return what all workers together reserve."""
-    wanted = {"CPU": config.num_cpus_per_worker * config.num_workers}
-    if config.uses_gpu:
-        wanted["GPU"] = config.num_gpus_per_worker * config.num_workers
-    return wanted
-
-
-def waits_for(config: StageConfig, patience_s: float = PATIENCE_S) -> str:
-    """Return what the workers wait for, or nothing as soon as there is room within the patience.
-
-    Steps that end in a moment are no news; a service that holds the processors is.
-    """
-    import ray
-
-    wanted = _wanted(config)
-    end = time.monotonic() + patience_s
-    while True:
-        free = ray.available_resources()
-        short = [name for name, amount in wanted.items() if free.get(name, 0.0) + 1e-6 < amount]
-        if not short:
-            return ""
-        if time.monotonic() >= end:
-            break
-        time.sleep(0.25)
-    lacks = ", ".join(f"{wanted[name]:g} {name} ({free.get(name, 0.0):g} free)" for name in short)
-    return (
-        f"waits for {lacks}: other steps, jobs or a service hold the rest (`ray status` shows "
-        f"them); it starts by itself when they are free, or stop them, or lower "
-        f"{config.name}.num_cpus_per_worker or num_workers"
-    )
 
 
 def _finished(storage_path: str, run_name: str) -> "Result | None":

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from components.core.errors import ClusterError, ConfigError, Stopped, TrainingError
-from components.training import trainer
+from components.training import cluster_room, trainer
 from components.training.materials import Materials
 from tests.training.kills import Kill, KilledMaterials, Points
 from tests.training.tiny import stage
@@ -188,9 +188,9 @@ class TestStages:
         self, cluster, limit, refused, monkeypatch
     ):
         limits = None if limit is None else {"CPU": limit}
-        monkeypatch.setattr(trainer, "autoscaler_limits", lambda: limits)
+        monkeypatch.setattr(cluster_room, "autoscaler_limits", lambda: limits)
         with pytest.raises(ClusterError) if refused else contextlib.nullcontext():
-            trainer._check_cluster(stage(num_workers=4))
+            cluster_room.check_cluster(stage(num_workers=4))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(base, tmp_path):
