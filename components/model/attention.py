@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from components.model.cpu_attention import half_attention
+
 log = logging.getLogger(__name__)
 
 PACKED = "lavaflow_packed"
@@ -133,6 +135,10 @@ def packed_attention(
         return output_THD.unsqueeze(0), None
     groups = query_1HTD.shape[1] // key_1HTD.shape[1]
     states = [query_1HTD, repeat_kv(key_1HTD, groups), repeat_kv(value_1HTD, groups)]
+    in_half = not dropout and _in_bfloat16_on_cpu(query_1HTD)
+    if in_half:
+        # Rotary positions are fp32 under autocast: once to half here, not padded first.
+        states = [state.to(torch.bfloat16) for state in states]
     sizes = [rows.num_tokens for rows in packed_rows.groups]
     outputs = []
     for rows, *parts in zip(
@@ -140,9 +146,10 @@ def packed_attention(
     ):
         query_BHSD, key_BHSD, value_BHSD = (_pad(part, rows) for part in parts)
         window = sliding_window if sliding_window and sliding_window < rows.longest else None
-        if _in_bfloat16_on_cpu(query_BHSD):
-            # Torch's fused kernel is slow there, its backward pass most of all.
-            output_BHSD = _plain(query_BHSD, key_BHSD, value_BHSD, scaling, dropout, window)
+        if in_half:
+            scale = scaling if scaling is not None else query_BHSD.shape[-1] ** -0.5
+            mask_SS = _causal(rows.longest, window, query_BHSD)
+            output_BHSD = half_attention(query_BHSD, key_BHSD, value_BHSD, scale, mask_SS)
         else:
             output_BHSD = functional.scaled_dot_product_attention(
                 query_BHSD,
@@ -223,7 +230,7 @@ def _varlen_is_sound(device: torch.device, dtype: torch.dtype, width: int) -> bo
 
 
 def _in_bfloat16_on_cpu(states: Tensor) -> bool:
-    """Whether products come out in bfloat16: rotary positions are fp32 under autocast."""
+    """Whether products come out in bfloat16."""
     if states.device.type != "cpu":
         return False
     return states.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
@@ -248,23 +255,6 @@ def _group(lengths: Sequence[int], device: torch.device | str) -> RowGroup:
         starts = [torch.arange(length) + row * longest for row, length in enumerate(lengths)]
         places = torch.cat(starts).to(device)
     return RowGroup(num_tokens, len(lengths), longest, places)
-
-
-def _plain(
-    query_BHSD: Tensor,
-    key_BHSD: Tensor,
-    value_BHSD: Tensor,
-    scaling: float | None,
-    dropout: float,
-    window: int | None,
-) -> Tensor:
-    """Attention in torch's basic operations, softmax in fp32 as transformers' eager form has it."""
-    scale = scaling if scaling is not None else query_BHSD.shape[-1] ** -0.5
-    scores_BHSS = torch.matmul(query_BHSD * scale, key_BHSD.transpose(2, 3))
-    scores_BHSS = scores_BHSS + _causal(query_BHSD.shape[2], window, scores_BHSS)
-    weights_BHSS = functional.softmax(scores_BHSS, dim=-1, dtype=torch.float32)
-    weights_BHSS = functional.dropout(weights_BHSS.to(value_BHSD.dtype), dropout)
-    return torch.matmul(weights_BHSS, value_BHSD)
 
 
 def _causal(size: int, window: int | None, like: Tensor) -> Tensor:
