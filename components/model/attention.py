@@ -177,6 +177,8 @@ def varlen_rows(
 
     # A window of w tokens is the token itself and w - 1 before it.
     left = sliding_window - 1 if sliding_window else -1
+    # Named only where it says something: torch 2.11 has the kernel but not this option.
+    grouped = {"enable_gqa": True} if query_THD.shape[1] != key_TKD.shape[1] else {}
     output: Tensor = varlen_attn(
         query_THD,
         key_TKD,
@@ -187,7 +189,7 @@ def varlen_rows(
         rows.longest,
         scale=scaling,
         window_size=(left, 0),
-        enable_gqa=query_THD.shape[1] != key_TKD.shape[1],
+        **grouped,
     )
     return output
 

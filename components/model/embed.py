@@ -5,6 +5,8 @@ patch. Out: embeddings [B, S, D]. Used by the loss and by generation alike. It d
 decode pictures.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
@@ -12,12 +14,14 @@ from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from components.core.errors import DataError
-from components.data.images import ImageSpec
+
+if TYPE_CHECKING:
+    from components.data.config import ImageSpec
 
 # Shapes: N pictures, P patches, V vision width, D model width, B rows, S positions
 
 
-def normalise_pixels(pixels_NCHW: Tensor, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
+def normalise_pixels(pixels_NCHW: Tensor, spec: "ImageSpec", dtype: torch.dtype) -> Tensor:
     """Return float pixels ((x / 255 - mean) / std) on the device of the uint8 input."""
     device = pixels_NCHW.device
     # One multiply-add on the device: a quarter of the bytes travel compared with float pixels.
@@ -27,7 +31,7 @@ def normalise_pixels(pixels_NCHW: Tensor, spec: ImageSpec, dtype: torch.dtype) -
 
 
 def image_embeddings(
-    model: LlavaForConditionalGeneration, pixels_NCHW: Tensor, spec: ImageSpec
+    model: LlavaForConditionalGeneration, pixels_NCHW: Tensor, spec: "ImageSpec"
 ) -> Tensor:
     """Return connector outputs [N, P, D] of uint8 pictures; behind a resampler P is its queries.
 

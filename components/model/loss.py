@@ -9,7 +9,7 @@ Reference: LLaVA (arXiv 2310.03744), mean over all supervised tokens of the batc
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,11 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import DataError
-from components.data.images import ImageSpec
 from components.model.attention import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
+
+if TYPE_CHECKING:
+    from components.data.config import ImageSpec
 
 IGNORE_INDEX = -100
 """The label of a position that is not supervised (the default of torch's cross-entropy)."""
@@ -62,7 +64,7 @@ class LossModel(nn.Module):
     rank must run the same modules in the same order; anywhere else it would be work for nothing.
     """
 
-    def __init__(self, llava: LlavaForConditionalGeneration, image_spec: ImageSpec) -> None:
+    def __init__(self, llava: LlavaForConditionalGeneration, image_spec: "ImageSpec") -> None:
         super().__init__()
         self.llava = llava
         self.image_spec = image_spec

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from components.core.errors import TrainingError
-from components.training.config import StageConfig
 
 if TYPE_CHECKING:
     from components.data.loader import Batch
+    from components.training.config import StageConfig
 
 RATE_SCALE = "rate_scale"
 """What a parameter group's learning rate is multiplied by."""
@@ -98,7 +98,7 @@ class PlainEngine:
         return norm.item()
 
 
-def optimizer_for(module: nn.Module, config: StageConfig) -> torch.optim.Optimizer:
+def optimizer_for(module: nn.Module, config: "StageConfig") -> torch.optim.Optimizer:
     """Return AdamW over the parameters that learn; only matrices decay (as Hugging Face does)."""
     scale = 1.0
     if config.connector_learning_rate is not None:

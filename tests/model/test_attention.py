@@ -98,7 +98,9 @@ def test_a_kind_that_was_not_tried_is_left_padded() -> None:
     assert not attend_packed(AutoModelForCausalLM.from_config(config).model)
 
 
-def reference_varlen(query, key, value, starts, _, longest, __, scale, window_size, enable_gqa):
+def reference_varlen(
+    query, key, value, starts, _, longest, __, scale, window_size, enable_gqa=False
+):
     """What torch's kernel is documented to do, row by row."""
     assert starts.dtype == torch.int32
     outputs = []
