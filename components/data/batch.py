@@ -82,19 +82,6 @@ class Batch:
                 self.sources[rows],
             )
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch with its tensors on a device."""
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.attention_mask.to(device, non_blocking=True),
-            self.pixels.to(device, non_blocking=True),
-            self.has_image.to(device, non_blocking=True),
-            self.sample_ids,
-            self.sources,
-            self.packs,
-        )
-
 
 def collate(
     samples: Sequence[Sample],

@@ -22,6 +22,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 from components.model.cpu_attention import half_attention
+from components.model.transfer import sent
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ def packed_rows(lengths: Sequence[int], device: torch.device | str = "cpu") -> P
     positions = torch.cat([torch.arange(length) for run in runs for length in run])
     groups = tuple(_group(run, device) for run in runs)
     in_order = [length for run in runs for length in run]
-    starts = torch.tensor([0, *accumulate(in_order)], dtype=torch.int32, device=device)
-    return PackedRows(groups, positions.to(device), num_filler, starts, max(in_order))
+    starts = sent(torch.tensor([0, *accumulate(in_order)], dtype=torch.int32), device)
+    return PackedRows(groups, sent(positions, device), num_filler, starts, max(in_order))
 
 
 def attend_packed(model: PreTrainedModel) -> bool:
@@ -255,7 +256,7 @@ def _group(lengths: Sequence[int], device: torch.device | str) -> RowGroup:
     places = None
     if num_tokens < longest * len(lengths):
         starts = [torch.arange(length) + row * longest for row, length in enumerate(lengths)]
-        places = torch.cat(starts).to(device)
+        places = sent(torch.cat(starts), device)
     return RowGroup(num_tokens, len(lengths), longest, places)
 
 

@@ -14,19 +14,21 @@ from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from components.core.errors import DataError
+from components.model.transfer import sent
 
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
 
-# Shapes: N pictures, P patches, V vision width, D model width, B rows, S positions
+# Shapes: N pictures, P patches, V vision width, D model width, B rows, S positions,
+# K image positions, T positions of all rows
 
 
 def normalise_pixels(pixels_NCHW: Tensor, spec: "ImageSpec", dtype: torch.dtype) -> Tensor:
     """Return float pixels ((x / 255 - mean) / std) on the device of the uint8 input."""
     device = pixels_NCHW.device
     # One multiply-add on the device: a quarter of the bytes travel compared with float pixels.
-    mean = torch.tensor(spec.mean, device=device).view(-1, 1, 1)
-    std = torch.tensor(spec.std, device=device).view(-1, 1, 1)
+    mean = sent(torch.tensor(spec.mean), device).view(-1, 1, 1)
+    std = sent(torch.tensor(spec.std), device).view(-1, 1, 1)
     return ((pixels_NCHW.float() - 255.0 * mean) / (255.0 * std)).to(dtype)
 
 
@@ -50,22 +52,23 @@ def splice(
 ) -> Tensor:
     """Return token embeddings [B, S, D] with the image positions filled, pictures in reading order.
 
-    Raises DataError when the number of image positions is not N times P.
+    `ids_BS` may still be on the CPU. Raises DataError when the number of image positions is not N
+    times P.
     """
-    token_BSD = model.get_input_embeddings()(ids_BS)
-    is_image_BS = ids_BS == model.config.image_token_id
-    num_positions = int(is_image_BS.sum())
+    at_K = (ids_BS == model.config.image_token_id).flatten().nonzero().squeeze(1)
     num_features = 0 if image_NPD is None else image_NPD.shape[0] * image_NPD.shape[1]
-    if num_positions != num_features:
+    if len(at_K) != num_features:
         raise DataError(
-            f"the batch has {num_positions} image positions but its pictures give {num_features} "
+            f"the batch has {len(at_K)} image positions but its pictures give {num_features} "
             "patches; "
             "expected one picture per image token, each token repeated once per patch"
         )
+    token_BSD = model.get_input_embeddings()(sent(ids_BS, model.device))
     if image_NPD is None:
         return token_BSD
     flat_KD = image_NPD.flatten(0, 1).to(token_BSD.dtype)
-    return token_BSD.masked_scatter(is_image_BS.unsqueeze(-1), flat_KD)
+    spliced_TD = token_BSD.flatten(0, 1).index_copy(0, sent(at_K, model.device), flat_KD)
+    return spliced_TD.view_as(token_BSD)
 
 
 def _tower_features(model: LlavaForConditionalGeneration, pixels_NCHW: Tensor) -> Tensor:

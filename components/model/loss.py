@@ -19,6 +19,7 @@ from transformers import LlavaForConditionalGeneration
 from components.core.errors import DataError
 from components.model.attention import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
+from components.model.transfer import sent
 
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
@@ -73,16 +74,22 @@ class LossModel(nn.Module):
     def forward(
         self, input_ids: Tensor, labels: Tensor, attention_mask: Tensor, pixels: Tensor | None
     ) -> LossOutput:
-        """Return the loss of the batch, on the device of the model."""
+        """Return the loss of the batch, on the device of the model.
+
+        A batch that is still on the CPU need not wait for that device: what is counted and looked
+        for in it is found where it lies.
+        """
+        device = self.llava.device
         # Position s predicts token s + 1; the first token of a row is never predicted.
         next_BS = functional.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
-        token_BSD = self._embed(input_ids, pixels)
+        has_image_B = (input_ids == self.llava.config.image_token_id).any(dim=1)
+        pixels_NCHW = _used_pixels(pixels, has_image_B)
         if self.packs:
-            rows = packed_rows(attention_mask.sum(dim=1).tolist(), input_ids.device)
+            rows = packed_rows(attention_mask.sum(dim=1).tolist(), device)
             at_T = attention_mask.flatten().nonzero().squeeze(1)
-            token_TD = token_BSD.flatten(0, 1).index_select(0, at_T)
+            token_1TD = self._embed(input_ids.flatten()[at_T].unsqueeze(0), pixels_NCHW)
             hidden_1TD = self.llava.model.language_model(
-                inputs_embeds=functional.pad(token_TD, (0, 0, 0, rows.num_filler)).unsqueeze(0),
+                inputs_embeds=functional.pad(token_1TD, (0, 0, 0, rows.num_filler)),
                 attention_mask=NO_MASK,
                 position_ids=rows.positions.unsqueeze(0),
                 use_cache=False,
@@ -92,27 +99,30 @@ class LossModel(nn.Module):
             row_T = at_T // input_ids.shape[1]
         else:
             hidden_BSD = self.llava.model.language_model(
-                inputs_embeds=token_BSD, attention_mask=attention_mask, use_cache=False
+                inputs_embeds=self._embed(input_ids, pixels_NCHW),
+                attention_mask=sent(attention_mask, device),
+                use_cache=False,
             ).last_hidden_state
             hidden_TD, next_T = hidden_BSD.flatten(0, 1), next_BS.flatten()
             row_T = torch.arange(len(next_T), device=next_T.device) // input_ids.shape[1]
-        row_sums_B = torch.zeros(len(input_ids), device=input_ids.device)
+        row_sums_B = torch.zeros(len(input_ids), device=device)
         supervised_K = (next_T != IGNORE_INDEX).nonzero().squeeze(1)
         if len(supervised_K) == 0:
             zero = hidden_TD.sum() * 0.0  # keeps the graph, so that every rank runs a backward
             return LossOutput(zero, zero, 0, row_sums_B)
-        logits_KV = self.llava.lm_head(hidden_TD.index_select(0, supervised_K))
-        loss_K = functional.cross_entropy(logits_KV.float(), next_T[supervised_K], reduction="none")
-        row_sums_B.index_add_(0, row_T[supervised_K], loss_K.detach())
+        next_K, row_K = (sent(of_T[supervised_K], device) for of_T in (next_T, row_T))
+        hidden_KD = hidden_TD.index_select(0, sent(supervised_K, device))
+        logits_KV = self.llava.lm_head(hidden_KD)
+        loss_K = functional.cross_entropy(logits_KV.float(), next_K, reduction="none")
+        row_sums_B.index_add_(0, row_K, loss_K.detach())
         loss_sum = loss_K.sum()
         return LossOutput(loss_sum / len(supervised_K), loss_sum, len(supervised_K), row_sums_B)
 
-    def _embed(self, ids_BS: Tensor, pixels: Tensor | None) -> Tensor:
+    def _embed(self, ids_BS: Tensor, pixels_NCHW: Tensor | None) -> Tensor:
         """Return the input embeddings [B, S, D], pictures in their places."""
         llava = self.llava
-        has_image_B = (ids_BS == llava.config.image_token_id).any(dim=1)
-        pixels_NCHW = _used_pixels(pixels, has_image_B)
         if pixels_NCHW is not None:
+            pixels_NCHW = sent(pixels_NCHW, llava.device)
             return splice(llava, ids_BS, image_embeddings(llava, pixels_NCHW, self.image_spec))
         token_BSD = splice(llava, ids_BS, None)
         if not self.runs_tower_for_text:
@@ -121,7 +131,7 @@ class LossModel(nn.Module):
             learning = [p for part in parts for p in part.parameters() if p.requires_grad]
             return token_BSD + 0.0 * sum(p.sum() for p in learning) if learning else token_BSD
         size = llava.config.vision_config.image_size
-        black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=ids_BS.device)
+        black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=llava.device)
         dummy_NPD = image_embeddings(llava, black, self.image_spec)
         return token_BSD + 0.0 * dummy_NPD.sum()
 
@@ -129,15 +139,11 @@ class LossModel(nn.Module):
 def compute_loss(model: Any, batch: TrainingBatch | Mapping[str, Any]) -> LossOutput:
     """Return the loss of a batch through a `LossModel`, or through the engine that wraps one.
 
-    The batch's tensors are moved to the device of the model's parameters.
+    The model moves the batch to the device of its parameters.
     """
     names = ("input_ids", "labels", "attention_mask", "pixels")
     get = batch.get if isinstance(batch, Mapping) else lambda name: getattr(batch, name)
-    device = getattr(model, "device", None) or next(model.parameters()).device
-    tensors = {name: get(name) for name in names}
-    return model(
-        **{n: t if t is None else t.to(device, non_blocking=True) for n, t in tensors.items()}
-    )
+    return model(**{name: get(name) for name in names})
 
 
 def _used_pixels(pixels: Tensor | None, has_image_B: Tensor) -> Tensor | None:

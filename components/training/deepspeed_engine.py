@@ -78,7 +78,7 @@ class DeepSpeedEngine:
     def accumulate(self, piece: "Batch", scale: float, last: bool) -> Tensor:
         """Run forward and backward on `scale` times the summed loss; return the rows' sums."""
         self._engine.set_gradient_accumulation_boundary(last)
-        loss, row_sums = self._engine(piece.to(self.device))
+        loss, row_sums = self._engine(piece)
         # DeepSpeed averages gradients over ranks; the loss is already a global mean, so undo that.
         self._engine.backward(loss * (scale * self._world_size), scale_wrt_gas=False)
         return row_sums
@@ -87,7 +87,7 @@ class DeepSpeedEngine:
         """Return the rows' sums of the token loss without learning from them."""
         self._engine.eval()
         with torch.no_grad():
-            _, row_sums = self._engine(piece.to(self.device))
+            _, row_sums = self._engine(piece)
         self._engine.train()
         return row_sums
 

@@ -55,7 +55,7 @@ class SummedLoss(nn.Module):
 
     def forward(self, batch: "Batch") -> tuple[Tensor, Tensor]:
         """Return the summed token loss, a scalar in fp32, and the same by row without a graph."""
-        kind = batch.input_ids.device.type
+        kind = next(self.loss_module.parameters()).device.type  # the batch may be on the CPU yet
         with torch.autocast(kind, dtype=torch.bfloat16) if self._autocast else nullcontext():
             output = self.loss_module(
                 batch.input_ids, batch.labels, batch.attention_mask, batch.pixels

@@ -135,6 +135,20 @@ def test_batch_without_labels_gives_zero_and_a_gradient(
     assert (output.loss.item(), output.num_supervised_tokens) == (0.0, 0)
 
 
+@pytest.mark.parametrize("with_text_row", [True, False], ids=["mixed", "pictures only"])
+def test_no_number_is_read_from_the_device_of_the_model(
+    parts: LlavaParts, image_spec: ImageSpec, with_text_row: bool
+) -> None:
+    """On a GPU each would wait for its queue. Tensors on `meta` have none: reading one raises."""
+    freeze_for_stage(parts.model, ("connector", "language_model"))
+    model = LossModel(copy.deepcopy(parts.model).to("meta"), image_spec)
+    output = compute_loss(model, make_batch(parts, with_text_row))
+    output.loss.backward()
+    assert output.loss.device.type == "meta"
+    with pytest.raises(RuntimeError):
+        output.loss.item()
+
+
 def test_a_missing_picture_is_refused(parts: LlavaParts, image_spec: ImageSpec) -> None:
     batch = make_batch(parts)
     with pytest.raises(DataError, match="2 rows of the batch have image tokens but it holds 1"):
