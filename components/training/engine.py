@@ -15,6 +15,7 @@ from components.core.errors import TrainingError
 if TYPE_CHECKING:
     from components.data.loader import Batch
     from components.training.config import StageConfig
+    from components.training.master_weights import MasterWeights
 
 RATE_SCALE = "rate_scale"
 """What a parameter group's learning rate is multiplied by."""
@@ -64,10 +65,16 @@ class SummedLoss(nn.Module):
 
 
 class PlainEngine:
-    """The engine of one process without DeepSpeed: torch's optimizer and nothing else."""
+    """The engine of one process without DeepSpeed: torch's optimizer and nothing else.
+
+    Weights in bf16 want `MasterWeights` around it.
+    """
 
     def __init__(
-        self, module: SummedLoss, optimizer: torch.optim.Optimizer, gradient_clipping: float
+        self,
+        module: SummedLoss,
+        optimizer: "torch.optim.Optimizer | MasterWeights",
+        gradient_clipping: float,
     ):
         self.module = module
         self._optimizer = optimizer
@@ -122,7 +129,9 @@ def optimizer_for(module: nn.Module, config: "StageConfig") -> torch.optim.Optim
     )
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+def set_learning_rate(
+    optimizer: "torch.optim.Optimizer | MasterWeights", learning_rate: float
+) -> None:
     """Give every parameter group this learning rate, scaled as the group says."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get(RATE_SCALE, 1.0)
