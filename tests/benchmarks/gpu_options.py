@@ -9,13 +9,17 @@ from pathlib import Path
 
 from tests.benchmarks.gpu_samples import STAGES, StageWork
 from tests.benchmarks.gpu_shapes import SIZES, Size
-from tests.benchmarks.gpu_sides import Ours, Setting, Side
+from tests.benchmarks.gpu_sides import Ours, Peer, Setting
 
 PACK_TOKENS = (16_384, 8_192)
 MICRO_BATCHES = {"pretrain": (32, 16, 8), "finetune": (16, 8, 4)}
 CHECKPOINTING = {"pretrain": (0,), "finetune": (1,)}
-"""Every which layer is recomputed. Original: 1 in both stages; stage 1 of the peer tries 0, too."""
-PEER_CHECKPOINTING = {"pretrain": (1, 0), "finetune": (1,)}
+"""Which layers our side recomputes: 0 none, 1 all, n one of n."""
+PEERS = {
+    "pretrain": {"Hugging Face as the original": 1, "Hugging Face, no checkpointing": 0},
+    "finetune": {"Hugging Face as the original": 1},
+}
+"""What each peer recomputes. Stage 1 needs no recomputation on such a GPU; the original has it."""
 
 
 def read_options(purpose: str, arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,7 +56,7 @@ def read_options(purpose: str, arguments: Sequence[str] | None) -> argparse.Name
 
 
 def settings_of(
-    side: Side, work: StageWork, size: Size, options: argparse.Namespace
+    side: Ours | Peer, work: StageWork, size: Size, options: argparse.Namespace
 ) -> list[Setting]:
     """Return what a side may try."""
     if isinstance(side, Ours):
@@ -64,5 +68,5 @@ def settings_of(
         )
     else:
         amounts = options.peer_micro_batch or MICRO_BATCHES[work.name]
-        every = PEER_CHECKPOINTING[work.name]
+        every = (side.every,)
     return [Setting(amount, number) for number in every for amount in amounts]

@@ -115,13 +115,23 @@ class Ours:
 class Peer:
     """A loop over Hugging Face's model as one writes it: padded micro-batches, its own loss.
 
+    `every` is which layers it recomputes (`Setting.checkpoint_every`).
+
     Floats of the pixels lie ready in pinned memory and cost it nothing; ours normalises in its
     step.
     """
 
-    name, unit = "Hugging Face, padded", "samples at once"
+    unit = "samples at once"
 
-    def __init__(self, model: LlavaForConditionalGeneration, size: Size, adam: MasterWeights):
+    def __init__(
+        self,
+        name: str,
+        every: int,
+        model: LlavaForConditionalGeneration,
+        size: Size,
+        adam: MasterWeights,
+    ):
+        self.name, self.every = name, every
         self._model, self._size, self._adam = model, size, adam
         self._learning = [p for p in model.parameters() if p.requires_grad]
         self._steps: list[list[dict[str, Any]]] = []

@@ -28,7 +28,7 @@ from rich.console import Console
 from components.model.attention import _varlen_is_sound
 from components.model.flops import peak_flops
 from components.model.freeze import freeze_for_stage
-from tests.benchmarks.gpu_options import read_options, settings_of
+from tests.benchmarks.gpu_options import PEERS, read_options, settings_of
 from tests.benchmarks.gpu_report import GIB, Row, StageResult, machine, print_machine, print_stage
 from tests.benchmarks.gpu_samples import (
     STAGES,
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> list[StageResult]:
     for name in options.stages:
         results.append(run_stage(STAGES[name], options, device))
         print_stage(console, results[-1])
+        if options.json is not None:  # after each stage: the next may be cut off
+            found = {"machine": machine(device), "stages": [asdict(each) for each in results]}
+            options.json.write_text(json.dumps(found, indent=1))
         _free()
-    if options.json is not None:
-        found = {"machine": machine(device), "stages": [asdict(result) for result in results]}
-        options.json.write_text(json.dumps(found, indent=1))
     return results
 
 
@@ -96,9 +96,11 @@ def run_stage(work: StageWork, options: argparse.Namespace, device: torch.device
     freeze_for_stage(model, work.train)
     adam = attempted(lambda: shared_adam(model), lambda: None)
     if adam is None:
-        result.rows += [Row(side.name, "optimizer: out of memory") for side in (Ours, Peer)]
+        names = (Ours.name, *PEERS[work.name])
+        result.rows += [Row(name, "out of memory for the optimizer") for name in names]
         return result
-    sides: list[Side] = [Ours(model, size, adam), Peer(model, size, adam)]
+    peers = [Peer(name, each, model, size, adam) for name, each in PEERS[work.name].items()]
+    sides = [Ours(model, size, adam), *peers]
     best: dict[str, Trial] = {}
     for side in sides:
         trials = [
@@ -114,9 +116,9 @@ def run_stage(work: StageWork, options: argparse.Namespace, device: torch.device
         result.rows.append(
             _row(side, best.get(side.name), seconds, steps, work, size, full, device)
         )
-    if len(seconds) == len(sides):
-        ours, peers = seconds.values()
-        result.ratios = [theirs / own for own, theirs in zip(ours, peers, strict=True)]
+    own = result.rows[0].turns_s
+    for row in result.rows[1:]:
+        row.ratios = [theirs / ours for theirs, ours in zip(row.turns_s, own, strict=False)]
     result.run_s = time.perf_counter() - began
     return result
 
@@ -160,7 +162,7 @@ def _trial(
 
 
 def _rounds(
-    sides: list[Side],
+    sides: Sequence[Side],
     best: dict[str, Trial],
     steps: list[Step],
     num_rounds: int,
