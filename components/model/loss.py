@@ -19,6 +19,7 @@ from transformers import LlavaForConditionalGeneration
 from components.core.errors import DataError
 from components.model.attention import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
+from components.model.norms import fuse_norms
 from components.model.transfer import sent
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class LossModel(nn.Module):
         self.llava = llava
         self.image_spec = image_spec
         self.packs = attend_packed(llava.model.language_model)
+        fuse_norms(llava.model.language_model)
 
     def forward(
         self, input_ids: Tensor, labels: Tensor, attention_mask: Tensor, pixels: Tensor | None

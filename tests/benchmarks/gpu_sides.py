@@ -17,6 +17,7 @@ from components.data.packing import plan_packs
 from components.model.attention import attend_packed
 from components.model.embed import normalise_pixels
 from components.model.loss import LossModel
+from components.model.norms import fuse_norms, plain_norms
 from components.training.engine import PlainEngine, SummedLoss, optimizer_for, set_learning_rate
 from components.training.loop import Alone, train_step
 from components.training.master_weights import MasterWeights
@@ -91,6 +92,7 @@ class Ours:
     def use(self, setting: Setting, steps: Sequence[Step]) -> None:
         """Lay each step out as the loader does: whole samples dealt to packs by cost."""
         attend_packed(self._model.model.language_model)
+        fuse_norms(self._model)
         checkpoint_every(self._model, setting.checkpoint_every)
         self._batches = [self._packed(step, setting.amount) for step in steps]
 
@@ -139,6 +141,7 @@ class Peer:
     def use(self, setting: Setting, steps: Sequence[Step]) -> None:
         """Pad each micro-batch, in the given order, to its longest sample."""
         self._model.model.language_model.set_attn_implementation("sdpa")
+        plain_norms(self._model)
         checkpoint_every(self._model, setting.checkpoint_every)
         size = setting.amount
         self._steps = [
