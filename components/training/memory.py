@@ -158,16 +158,16 @@ def activation_bytes(
     """Return the bytes that are kept of a micro-batch's forward pass for the backward pass.
 
     L layers of `layer_bytes` a token, or with checkpointing the input of each (e D a token); the
-    embeddings before and after pictures are put in (2 e D); the last norm (4 D, and e D where it
-    learns); what the connector reads and three times what it gives. The frozen tower runs before
-    any of this and keeps nothing, and one layer of it is smaller.
+    embeddings before and after pictures are put in (2 e D); what the last norm keeps; what the
+    connector reads and three times what it gives. The frozen tower runs before any of this and
+    keeps nothing, and one layer of it is smaller.
     """
     language, element = shapes.language, _element(config)
     learns = "language_model" in config.train and not rank
     layer: float = element * language.width
     if not config.activation_checkpointing:
         layer = layer_bytes(language, element, learns, rank)
-    ends = (2 * element + _FP32 + learns * element) * language.width
+    ends = (2 * element + _norm_bytes(element, learns)) * language.width
     connector = shapes.connector
     joint = images * element * shapes.features_per_image
     joint *= connector.patch_width + 3 * connector.width
@@ -177,13 +177,19 @@ def activation_bytes(
 def block_bytes(shapes: LlavaShapes, config: StageConfig, tokens: float, rank: int = 0) -> float:
     """Return the bytes of the one layer whose turn it is in the backward pass.
 
-    The gradients of its feed-forward part (3 e F + 2 e D a token), and with checkpointing all that
-    it keeps (`layer_bytes`), as it is computed anew.
+    The gradients of its feed-forward part: in bf16 3 e F a token, where it learns e F + 2 e D, as
+    inputs of matrices are gone by then; in fp32 3 e F + 2 e D. With checkpointing also all that it
+    keeps (`layer_bytes`), as it is computed anew.
     """
     language, element = shapes.language, _element(config)
     learns = "language_model" in config.train and not rank
     anew = layer_bytes(language, element, learns, rank) if config.activation_checkpointing else 0.0
-    return tokens * (anew + element * (3 * language.ffn_width + 2 * language.width))
+    gradients = 3 * language.ffn_width
+    if element == _FP32:
+        gradients += 2 * language.width
+    elif learns:
+        gradients = language.ffn_width + 2 * language.width
+    return tokens * (anew + element * gradients)
 
 
 def layer_bytes(language: LanguageShape, element: int, learns: bool, rank: int = 0) -> float:
@@ -191,31 +197,32 @@ def layer_bytes(language: LanguageShape, element: int, learns: bool, rank: int =
 
     For width D, attention width A, width K of the keys, feed-forward width F and e bytes an
     element; what autograd saves, as the tests see with `saved_tensors_hooks`:
-        2 x 4 D          the two norms' inputs, in fp32
+        2 e D            the two norms' inputs (`norms.py`)
         2 e A + 2 e K    queries, output; keys, values
         3 e F            gate, its activation, up
     and where the language model learns, the inputs of its weights:
-        2 e D + 2 e D    of the norms' weights; of the matrices behind them
+        2 e D            of the matrices behind the norms
         e F              of the matrix out of the feed-forward part
-    In bf16 at D = A = K: 16 D + 6 F frozen, 24 D + 8 F learning; norms that kept their bf16 inputs
-    would make that 12 D + 6 F and 16 D + 8 F. In fp32, without a kernel for packed rows, queries,
-    keys (repeated to A), values and output are kept padded, the first three unpadded as well, and
-    the output once more for its matrix.
+    In bf16 at D = A = K: 12 D + 6 F frozen, 16 D + 8 F learning. In fp32, without a kernel for
+    packed rows, queries, keys (repeated to A), values and output are kept padded, the first three
+    unpadded as well, and the output once more for its matrix; and norms that learn keep what their
+    weights scale.
     With a LoRA, each of seven linears drops out inputs of its own, which are kept with their masks
     (a byte an element): (5 D + A + F) (e + 1) + 7 e rank.
     """
     width, attention, ffn = language.width, language.attention_width, language.ffn_width
     keys = language.kv_heads * language.head_width
-    kept: float = 2 * _FP32 * width + 2 * element * (attention + keys) + 3 * element * ffn
+    norm = _norm_bytes(element, learns)
+    kept: float = 2 * norm * width + 2 * element * (attention + keys) + 3 * element * ffn
     if element == _FP32:
         padded = (4 * _PADDED + 3 + learns) * attention
         kept += element * (padded - 2 * (attention + keys))
     if learns:
-        kept += element * (4 * width + ffn)
+        kept += element * (2 * width + ffn)
     if rank:
         kept += (5 * width + attention + ffn) * (element + 1) + 7 * element * rank
-    if language.head_norms:  # queries and keys in fp32, and once more where these norms learn
-        kept += (_FP32 + learns * element) * (attention + keys)
+    if language.head_norms:  # of queries and of keys
+        kept += norm * (attention + keys)
     return kept
 
 
@@ -226,6 +233,11 @@ def tower_layer_bytes(vision: VisionShape, element: int) -> float:
     feed-forward part, with CLIP's x * sigmoid(1.702 x), input, sigmoid and product.
     """
     return 8 * element * vision.width + 3 * element * vision.ffn_width
+
+
+def _norm_bytes(element: int, learns: bool) -> int:
+    """Bytes that a norm keeps for each of its inputs: half-precision ones have a kernel."""
+    return element if element < _FP32 else _FP32 * (1 + learns)
 
 
 def _tower_bytes(shapes: LlavaShapes, config: StageConfig, images: float) -> float:

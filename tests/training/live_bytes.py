@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from components.model import attention
+from components.model import attention, norms
 
 
-def attend_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stand in for the GPU's kernel for packed rows, which is not there on a CPU.
+def use_kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for the GPU's kernels for packed rows and norms, which are not there on a CPU.
 
-    It keeps what the kernel keeps (`torch.nn.attention.varlen`, `_setup_context`: query, key,
-    value and output) and computes nothing.
+    They keep what the kernels keep (`torch.nn.attention.varlen`, `_setup_context`: query, key,
+    value and output; `_fused_rms_norm`: input) and compute nothing.
     """
     monkeypatch.setattr(attention, "_varlen_applies", lambda *states: True)
     monkeypatch.setattr(
@@ -24,6 +24,8 @@ def attend_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "varlen_rows",
         lambda query, key, value, *others: _Kernel.apply(query, key, value),
     )
+    monkeypatch.setattr(norms, "_kernel_applies", lambda *states: True)
+    monkeypatch.setattr(norms, "one_kernel", lambda states, weight, _: _Norm.apply(states, weight))
 
 
 class Saved:
@@ -100,3 +102,14 @@ class _Kernel(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         _, key, value, _ = ctx.saved_tensors
         return gradients[0].clone(), torch.zeros_like(key), torch.zeros_like(value)
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(states, weight)
+        return states.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        return gradients[0].clone(), torch.zeros_like(ctx.saved_tensors[1])

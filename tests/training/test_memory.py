@@ -133,19 +133,18 @@ def test_activations_against_the_figures_for_fused_layers(shapes: LlavaShapes) -
     frozen, learning = 12 * D + 6 * F, 16 * D + 8 * F
     assert LAYERS * frozen * 32 * 610 / GIB == pytest.approx(67, rel=0.03)
     assert LAYERS * learning * 16 * 790 / GIB == pytest.approx(58, rel=0.03)
-    # Transformers' norms keep fp32 (4 D more), and what their weights scale if these learn (4 D).
-    assert layer_bytes(shapes.language, 2, learns=False) == frozen + 4 * D
-    assert layer_bytes(shapes.language, 2, learns=True) == learning + 8 * D
-    for config, tokens, fused, more in (
-        (pretrain(), 32 * 610, frozen, 4 * D),
-        (finetune(), 16 * 790, learning, 8 * D),
+    assert layer_bytes(shapes.language, 2, learns=False) == frozen
+    assert layer_bytes(shapes.language, 2, learns=True) == learning
+    for config, tokens, fused, block in (
+        (pretrain(), 32 * 610, frozen, 6 * F),
+        (finetune(), 16 * 790, learning, 2 * F + 4 * D),
     ):
-        layers = LAYERS * tokens * (fused + more)
-        # Embeddings twice and the last norm, which in stage 2 learns; the connector
-        ends = tokens * (4 * D + 4 * D + 2 * D * (config.name == "finetune"))
+        layers = LAYERS * tokens * fused
+        # Embeddings twice, the last norm; the connector
+        ends = tokens * (4 * D + 2 * D)
         joint = 16 * 2 * 576 * (1024 + 3 * D)
         assert activation_bytes(shapes, config, tokens, 16) == layers + ends + joint
-        assert block_bytes(shapes, config, tokens) == tokens * (6 * F + 4 * D)
+        assert block_bytes(shapes, config, tokens) == tokens * block
 
 
 def test_checkpointing_keeps_the_layers_inputs_and_one_layer(shapes: LlavaShapes) -> None:
@@ -174,10 +173,11 @@ def test_a_layer_keeps_what_autograd_saves(
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     from components.model import attention
-    from tests.training.live_bytes import Saved, attend_as_on_a_gpu
+    from components.model.norms import fuse_norms
+    from tests.training.live_bytes import Saved, use_kernels_of_a_gpu
 
     if precision == "bfloat16":
-        attend_as_on_a_gpu(monkeypatch)
+        use_kernels_of_a_gpu(monkeypatch)
     values: dict[str, Any] = {
         "vocab_size": 64,
         "hidden_size": 128,
@@ -194,6 +194,7 @@ def test_a_layer_keeps_what_autograd_saves(
         config = config_class(**values, num_hidden_layers=num_layers)
         model = model_class(config).to(getattr(torch, precision)).train().requires_grad_(learns)
         assert attention.attend_packed(model.model)
+        fuse_norms(model.model)
         rows = attention.packed_rows(lengths)
         tokens = sum(lengths) + rows.num_filler
         embedded = torch.randn(1, tokens, 128, dtype=model.dtype, requires_grad=True)
@@ -232,9 +233,9 @@ def test_a_step_needs_the_memory_that_is_told(
     from components.model.freeze import freeze_for_stage
     from components.model.loss import LossModel
     from components.model.shapes import read_llava_shapes
-    from tests.training.live_bytes import Peak, attend_as_on_a_gpu
+    from tests.training.live_bytes import Peak, use_kernels_of_a_gpu
 
-    attend_as_on_a_gpu(monkeypatch)
+    use_kernels_of_a_gpu(monkeypatch)
     settings = stage(activation_checkpointing=recomputes, micro_batch=16)
     llava = _small_llava(num_rows)
     llava.save_pretrained(tmp_path)
@@ -324,12 +325,12 @@ def test_what_fits_is_returned_and_cpu_workers_are_let_alone(shapes: LlavaShapes
 @pytest.mark.parametrize(
     ("changes", "gpu_gib", "fields"),
     [
-        ({}, 80, ["micro_batch", "activation_checkpointing", "num_workers"]),
+        ({}, 76, ["micro_batch", "activation_checkpointing", "num_workers"]),
         ({"pack_tokens": 16_384}, 80, ["pack_tokens", "activation_checkpointing"]),
         # ZeRO-2 keeps 13.2 GiB of weights: no micro-batch fits at all without splitting them.
         (
             {"zero_stage": 2, "activation_checkpointing": True},
-            24,
+            23,
             ["zero_stage", "micro_batch", "num_workers"],
         ),
         ({"num_workers": 1, "activation_checkpointing": True}, 80, ["num_workers"]),
