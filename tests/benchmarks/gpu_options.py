@@ -12,7 +12,7 @@ from tests.benchmarks.gpu_shapes import SIZES, Size
 from tests.benchmarks.gpu_sides import Ours, Peer, Setting
 
 PACK_TOKENS = (16_384, 8_192)
-MICRO_BATCHES = {"pretrain": (32, 16, 8), "finetune": (16, 8, 4)}
+MICRO_BATCHES = {"pretrain": (32, 16, 8), "finetune": (16, 8, 4, 2)}
 CHECKPOINTING = {"pretrain": (0,), "finetune": (1,)}
 """Which layers our side recomputes: 0 none, 1 all, n one of n."""
 PEERS = {

@@ -32,8 +32,9 @@ PEER = (
     "The peer: LlavaForConditionalGeneration of transformers with sdpa attention; micro-batches in "
     "random order, padded on the right to their longest sample; gradient checkpointing as the "
     "original has it, in stage 1 also without; its own loss over all positions' logits; ready "
-    "pixels in pinned memory; the optimizer of our side, so that memory differs by activations "
-    "alone. Of each side the fastest setting that fits counts."
+    "pixels in pinned memory. Optimizer and fp32 sums of gradients over micro-batches are our "
+    "side's, so memory differs by activations alone. Of each side the fastest setting that fits "
+    "counts."
 )
 
 

@@ -70,8 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> list[StageResult]:
         results.append(run_stage(STAGES[name], options, device))
         print_stage(console, results[-1])
         if options.json is not None:  # after each stage: the next may be cut off
-            found = {"machine": machine(device), "stages": [asdict(each) for each in results]}
-            options.json.write_text(json.dumps(found, indent=1))
+            found = {
+                "machine": machine(device),
+                "options": vars(options),
+                "stages": [asdict(each) for each in results],
+            }
+            options.json.write_text(json.dumps(found, indent=1, default=str))
         _free()
     return results
 
