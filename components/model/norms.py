@@ -2,7 +2,7 @@
 
 In: a language model of transformers. Out: the same one, whose norms in half precision are torch's
 `rms_norm`. transformers' own form is six operations on fp32 copies; with their backward passes
-they move a third of the bytes that a step moves beside its matrix products (counted, not timed).
+they move two fifths of what a step moves beside its matrix products (counted, not timed).
 On a CPU and in fp32 nothing changes. One kernel rounds to half precision once, not twice.
 """
 
