@@ -10,7 +10,7 @@ torch's fused kernel 46.
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Shapes: B rows, H heads, S positions, D head width, N = B * H
 
@@ -27,6 +27,21 @@ def half_attention(
         states = (state.to(torch.bfloat16) for state in (query_BHSD, key_BHSD, value_BHSD))
         output: Tensor = _HalfAttention.apply(*states, scale, mask_SS.to(torch.bfloat16))
     return output
+
+
+def half_positions(model: nn.Module) -> None:
+    """Let rotary positions be bfloat16, as they are where the model's weights are.
+
+    Under autocast the states between layers are fp32, and so would be the positions: queries and
+    keys would be turned in fp32, only to be rounded for the products behind.
+    """
+    for module in model.modules():
+        if type(module).__name__.endswith("RotaryEmbedding"):
+            module.register_forward_hook(_rounded)
+
+
+def _rounded(_module: nn.Module, _inputs: Any, turns: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(turn.to(torch.bfloat16) for turn in turns)
 
 
 class _HalfAttention(torch.autograd.Function):

@@ -1,9 +1,10 @@
-"""The language model's RMS norms in one kernel on a GPU.
+"""The language model's RMS norms in one kernel on a GPU, in one function on a CPU.
 
 In: a language model of transformers. Out: the same one, whose norms in half precision are torch's
 `rms_norm`. transformers' own form is six operations on fp32 copies; with their backward passes
 they move two fifths of what a step moves beside its matrix products (counted, not timed).
-On a CPU and in fp32 nothing changes. One kernel rounds to half precision once, not twice.
+One kernel rounds to half precision once, not twice. On a CPU under bfloat16 autocast they are those
+of `cpu_norms.py`. In fp32 nothing changes.
 """
 
 from types import MethodType
@@ -11,6 +12,8 @@ from types import MethodType
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from components.model.cpu_norms import half_norm
 
 FUSABLE = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "Phi3RMSNorm")
 """Classes of transformers with one and the same forward: scaled in fp32, then by the weight."""
@@ -40,6 +43,8 @@ def _forward(norm: nn.Module, states: Tensor) -> Tensor:
     weight: Tensor = norm.weight
     if _kernel_applies(states, weight):
         return one_kernel(states, weight, norm.variance_epsilon)
+    if states.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        return half_norm(states, weight, norm.variance_epsilon)
     result: Tensor = type(norm).forward(norm, states)
     return result
 

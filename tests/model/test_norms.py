@@ -9,6 +9,7 @@ from transformers.models.auto import CONFIG_MAPPING
 
 from components.model import norms
 from components.model.attention import PACKABLE
+from components.model.cpu_attention import half_positions
 from components.model.norms import fuse_norms, plain_norms
 from tests.model.test_attention import SIZES
 
@@ -73,3 +74,16 @@ def test_the_kernel_equals_the_exact_norm_on_this_gpu():
     assert norms._kernel_applies(states, norm.weight)
     # bf16 keeps 8 bits.
     torch.testing.assert_close(norm(states).float(), exact, rtol=2**-7, atol=2**-7)
+
+
+def test_under_autocast_on_a_cpu_products_get_half_precision():
+    plain = language_model("llama")
+    fused = copy.deepcopy(plain)
+    fuse_norms(fused)
+    ids = torch.arange(1, 13).unsqueeze(0)
+    exact = plain(input_ids=ids).last_hidden_state
+    half_positions(fused)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = fused(input_ids=ids).last_hidden_state
+    assert found.dtype == torch.bfloat16
+    assert (found.float() - exact).norm() < 0.02 * exact.norm()

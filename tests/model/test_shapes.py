@@ -24,7 +24,6 @@ from transformers import (
 
 from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
-from components.model import attention
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.flops import (
     flops_per_sample,
@@ -198,16 +197,14 @@ def test_flops_are_those_that_torch_counts(
     vision_tower_path: Path,
     language_model_path: Path,
     image_spec: ImageSpec,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Torch counts every product of the eager form, so scores and values in full: twice ours. The
     # angles of the rotary positions are products too, a thousandth at this size.
-    monkeypatch.setattr(attention, "_in_bfloat16_on_cpu", lambda states: True)
     parts = build_llava(vision_tower_path, language_model_path, connector=connector)
     parts.model.model.vision_tower.set_attn_implementation("eager")
     freeze_for_stage(parts.model, train)
     batch, tokens, supervised = _batch(parts)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", dtype=torch.bfloat16):
         LossModel(parts.model, image_spec)(**batch).loss.backward()
     shapes = read_shapes(vision_tower_path, language_model_path, connector)
     language = shapes.language
