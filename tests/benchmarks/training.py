@@ -4,8 +4,9 @@ Both train the tiny recipe's model, in one process on the CPU under bf16 autocas
 of the pocket world with AdamW, batches of 32, in turns; ours in one pack, TRL in micro-batches of
 16 and of 32. TRL gets token ids,
 labels and pixels ready made, so its own image processing, which ours has to do, costs it nothing.
-The limit: the products of a micro-batch's real tokens, forward and backward, at the model's own
-shapes and alone. Samples and real tokens per second are wall clock; medians of the rounds.
+The limit: the products of a batch's real tokens, forward and backward, at the model's own shapes
+and alone: linear layers, scores and values. Samples and real tokens per second are wall clock;
+medians of the rounds.
 
 TRL is not among the project's dependencies. Put it into a folder of its own and name that:
 
@@ -29,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.data.loader import Loader
+from components.model.attention import packed_rows
 from components.training.config import BasePaths, StageConfig
 from components.training.engine import PlainEngine, SummedLoss, optimizer_for
 from components.training.loop import Alone, train_step
@@ -274,7 +276,8 @@ def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
     """Return the real tokens/s of the matrix products of a micro-batch, nothing else being done.
 
     Linear layers of the language model forward and backward (of frozen ones the gradient of the
-    input alone), of the tower and connector for the pictures, the head for supervised positions.
+    input alone), of the tower and connector for the pictures, the head for supervised positions,
+    and what attention multiplies, in the groups of rows that the step makes.
     """
     materials, model, config = opened(folder, name)
     batch = next(materials.open_batches(model, config, 0, 1).batches())
@@ -296,6 +299,7 @@ def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
         states = torch.randn(count, weight.shape[1], dtype=torch.bfloat16)
         learns = linear.weight.requires_grad
         products.append((states, weight, learns, not in_tower))
+    scores = attention_products(model, piece.attention_mask.sum(dim=1).tolist(), pictures)
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         for states, weight, learns, backward in products:
@@ -304,8 +308,38 @@ def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
                 _ = out @ weight
             if learns:
                 _ = out.t() @ states
+        for query, key, backward in scores:
+            weights = torch.bmm(query, key.transpose(1, 2))
+            values = torch.bmm(weights, key)
+            if backward:  # of values, weights, queries, keys
+                _ = torch.bmm(weights.transpose(1, 2), values)
+                _ = torch.bmm(values, key.transpose(1, 2))
+                _ = torch.bmm(weights, key)
+                _ = torch.bmm(weights.transpose(1, 2), query)
         rounds += 1
     return rounds * tokens / (time.perf_counter() - start)
+
+
+def attention_products(
+    model: OpenedModel, lengths: list[int], pictures: int
+) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
+    """Return states that stand for queries and keys of each layer, and whether gradients pass."""
+    text, vision = model.model.config.text_config, model.model.config.vision_config
+    heads, width = text.num_attention_heads, text.hidden_size // text.num_attention_heads
+    shapes = [
+        (rows.num_rows * heads, rows.longest, width, True) for rows in packed_rows(lengths).groups
+    ] * text.num_hidden_layers
+    heads, width = vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads
+    patches = model.patches_per_image + 1
+    shapes += [(pictures * heads, patches, width, False)] * (vision.num_hidden_layers - 1)
+    return [
+        (
+            torch.randn(count, length, size, dtype=torch.bfloat16),
+            torch.randn(count, length, size, dtype=torch.bfloat16),
+            backward,
+        )
+        for count, length, size, backward in shapes
+    ]
 
 
 if __name__ == "__main__":
