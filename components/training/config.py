@@ -54,8 +54,8 @@ class StageConfig(Config):
     """Largest global gradient norm; 0 turns clipping off. Always written to DeepSpeed, whose own
     default changed from off to 1.0 in 0.19.3: the original asked for 1.0 and ran unclipped."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16: on GPU bf16 weights with fp32 master weights; on CPU fp32 weights under bf16 autocast.
-    Original: bf16."""
+    """bf16: on GPU bf16 weights with fp32 master weights; on CPU fp32 weights, and products in bf16
+    where the processor has instructions for them. Original: bf16."""
     seed: int = 42
     """Seed of the data order and of every random draw. Original: 42 (the Hugging Face default)."""
 

@@ -46,7 +46,7 @@ class SummedLoss(nn.Module):
 
     A module, because ZeRO-3 gathers weights in the hooks of the outermost module's forward. Under
     `autocast` the matrix products run in bfloat16 while weights and optimizer stay fp32: on a CPU
-    with bfloat16 instructions that is faster than DeepSpeed's bf16 mode and keeps Adam exact.
+    with instructions for it that is faster than DeepSpeed's bf16 mode and keeps Adam exact.
     """
 
     def __init__(self, loss_module: nn.Module, autocast: bool = False):

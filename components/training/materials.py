@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core.errors import CheckpointError, ConfigError
 from components.training.config import BasePaths, StageConfig
+from components.training.precision import autocasts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from components.data.loader import Batch, Loader
     from components.model.freeze import Trainable
     from components.model.shapes import LlavaShapes
+    from components.training.engine import SummedLoss
 
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,15 @@ class OpenedModel:
         if config.lora is not None:
             add_lora(self.model, config.lora, config.seed)
         return count_parameters(self.model)
+
+    def summed_loss(self, config: StageConfig) -> "SummedLoss":
+        """Return the module that an engine trains, in the stage's precision on this machine."""
+        from components.training.engine import SummedLoss
+
+        autocast = autocasts(config)
+        if autocast:
+            self.autocast_on_cpu()
+        return SummedLoss(self.loss_module(), autocast)
 
     def autocast_on_cpu(self) -> None:
         """Make the model ready for bf16 products on a CPU, where its weights stay fp32.

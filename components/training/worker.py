@@ -21,6 +21,7 @@ from components.training.disk import disk_need, dry_save
 from components.training.imports import hidden
 from components.training.job import FINAL, WorkerJob
 from components.training.materials import BatchSource, OpenedModel
+from components.training.precision import autocasts
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
 from components.training.saving import StageCheckpoints, latest_checkpoint
 from components.training.schedule import learning_rate
@@ -135,26 +136,24 @@ class _Stage:
     def _start_engine(self, opened: OpenedModel, saved: SavedState | None) -> "DeepSpeedEngine":
         from components.training.deepspeed_config import plan_batches
         from components.training.deepspeed_engine import DeepSpeedEngine
-        from components.training.engine import SummedLoss
 
         config = self.config
         self.micro_batch = plan_batches(config, self.ranks.world_size).micro_batch
         if config.activation_checkpointing:
             opened.model.gradient_checkpointing_enable()
         opened.model.train()
-        autocast = config.precision == "bf16" and not config.uses_gpu
-        if autocast:
-            opened.autocast_on_cpu()
-        loss_module = opened.loss_module()
-        loss_module.runs_tower_for_text = config.zero_stage == 3 and self.ranks.world_size > 1
-        module = SummedLoss(loss_module, autocast)
+        module = opened.summed_loss(config)
+        module.loss_module.runs_tower_for_text = (
+            config.zero_stage == 3 and self.ranks.world_size > 1
+        )
         names = {id(p): n for n, p in opened.model.named_parameters()}
         engine = DeepSpeedEngine(module, config, self.ranks.world_size, names)
         if saved is not None:
             engine.restore_optimizer(saved)
         if self.ranks.rank == 0:
             log.info(
-                "%s: %s of %s parameters learn; %d steps of %d samples from step %d, %d worker(s)",
+                "%s: %s of %s parameters learn; %d steps of %d samples from step %d, %d worker(s), "
+                "products in %s",
                 config.name,
                 f"{self.counts[0]:,}",
                 f"{self.counts[1]:,}",
@@ -162,6 +161,7 @@ class _Stage:
                 config.global_batch,
                 self.step,
                 self.ranks.world_size,
+                config.precision if config.uses_gpu or autocasts(config) else "fp32",
             )
         return engine
 

@@ -22,7 +22,6 @@ from torch import distributed
 
 from components.training.checkpointing import Copies, Progress, take_snapshot, write_snapshot
 from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspeed
-from components.training.engine import SummedLoss
 from components.training.loop import train_step
 from components.training.ranks import AcrossRanks
 from components.training.saving import PendingCheckpoint
@@ -75,9 +74,8 @@ def trained_engine(folder: Path) -> DeepSpeedEngine:
     )
     torch.manual_seed(0)
     materials, model, config = opened(folder, "finetune")
-    model.autocast_on_cpu()
     names = {id(p): name for name, p in model.model.named_parameters()}
-    engine = DeepSpeedEngine(SummedLoss(model.loss_module(), True), config, 1, names)
+    engine = DeepSpeedEngine(model.summed_loss(config), config, 1, names)
     batches = materials.open_batches(model, config, 0, 1).batches()
     ranks = AcrossRanks(torch.device("cpu"))
     train_step(engine, lambda: next(batches), 1e-4, config.micro_batch, ranks)

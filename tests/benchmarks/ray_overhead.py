@@ -25,7 +25,6 @@ from torch import distributed
 from components.training.config import StageConfig
 from components.training.curves import Interval
 from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspeed
-from components.training.engine import SummedLoss
 from components.training.loop import seed_step, train_step
 from components.training.ranks import AcrossRanks
 from components.training.trainer import train_stage
@@ -148,9 +147,8 @@ def run_plain_rank(rank: int, folder: Path) -> None:
     )
     ranks, config = AcrossRanks(torch.device("cpu")), stage()
     materials, model, _ = opened(folder, "finetune")
-    model.autocast_on_cpu()
     names = {id(p): name for name, p in model.model.named_parameters()}
-    module = SummedLoss(model.loss_module(), True)
+    module = model.summed_loss(config)
     module.loss_module.runs_tower_for_text = True
     engine = DeepSpeedEngine(module, config, RANKS, names)
     batches = materials.open_batches(model, config, rank, RANKS).batches()

@@ -1,9 +1,10 @@
 """Times our training step beside TRL's SFT trainer, and beside the model's own matrix products.
 
-Both train the tiny recipe's model, in one process on the CPU under bf16 autocast, on the same rows
-of the pocket world with AdamW, batches of 32, in turns; ours in one pack, TRL in micro-batches of
-16 and of 32. TRL gets token ids,
-labels and pixels ready made, so its own image processing, which ours has to do, costs it nothing.
+Both train the tiny recipe's model, in one process on the CPU, in the precision that the stage has
+there (bf16 autocast where the processor multiplies bf16, else fp32) or that `--precision` says, on
+the same rows of the pocket world with AdamW, batches of 32, in turns; ours in one pack, TRL in
+micro-batches of 16 and of 32. TRL gets token ids, labels and pixels ready made, so its own image
+processing, which ours has to do, costs it nothing.
 The limit: the products of a batch's real tokens, forward and backward, at the model's own shapes
 and alone: linear layers, scores and values. Samples and real tokens per second are wall clock;
 medians of the rounds.
@@ -23,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -32,9 +33,10 @@ from rich.table import Table
 from components.data.loader import Loader
 from components.model.attention import packed_rows
 from components.training.config import BasePaths, StageConfig
-from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.engine import PlainEngine, optimizer_for
 from components.training.loop import Alone, train_step
 from components.training.materials import Materials, OpenedModel
+from components.training.precision import autocasts
 from workflows.recipes.tiny import BASE, tiny
 
 GLOBAL_BATCH = 32
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="folder that TRL was installed into")
     parser.add_argument("--steps", type=int, default=6, help="steps of a round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     if options.peer is not None:
@@ -70,9 +73,12 @@ def main() -> None:
 
 def compare(folder: Path, name: str, options: argparse.Namespace) -> Table:
     """Return the table of one stage."""
-    ways: dict[str, Callable[[int], Speed]] = {"ours": ours(folder, name)}
+    precision = options.precision
+    ways: dict[str, Callable[[int], Speed]] = {"ours": ours(folder, name, precision)}
     if options.peer is not None:
-        peers = {f"TRL, {size} at once": trl(folder, name, size) for size in TRL_MICRO_BATCHES}
+        peers = {
+            f"TRL, {size} at once": trl(folder, name, precision, size) for size in TRL_MICRO_BATCHES
+        }
         ways = {**peers, **ways}
     rounds: dict[str, list[Speed]] = {way: [] for way in ways}
     for number in range(options.rounds + 1):
@@ -80,9 +86,10 @@ def compare(folder: Path, name: str, options: argparse.Namespace) -> Table:
             speed = run(options.steps)
             if number:  # the first round warms up
                 rounds[way].append(speed)
-    limit = product_rate(folder, name)
+    limit = product_rate(folder, name, precision)
     table = Table(
-        title=f"{name}: batches of {GLOBAL_BATCH}, {options.threads} threads, "
+        title=f"{name}: batches of {GLOBAL_BATCH}, {options.threads} threads, products in "
+        f"{'bf16' if autocasts(stage_of(name).with_(precision=precision)) else 'fp32'}, "
         f"median of {options.rounds} rounds of {options.steps} steps",
         title_justify="left",
     )
@@ -131,9 +138,11 @@ def stage_of(name: str) -> StageConfig:
     return stage.with_(global_batch=GLOBAL_BATCH, micro_batch=GLOBAL_BATCH)
 
 
-def opened(folder: Path, name: str) -> tuple[Materials, OpenedModel, StageConfig]:
+def opened(
+    folder: Path, name: str, precision: Literal["bf16", "fp32"] = "bf16"
+) -> tuple[Materials, OpenedModel, StageConfig]:
     """Return the stage's model, frozen as the stage says."""
-    config = stage_of(name)
+    config = stage_of(name).with_(precision=precision)
     base = BasePaths(
         vision_tower_path=str(BASE / "vision_tower"),
         language_model_path=str(BASE / "language_model"),
@@ -145,11 +154,10 @@ def opened(folder: Path, name: str) -> tuple[Materials, OpenedModel, StageConfig
     return materials, model, config
 
 
-def ours(folder: Path, name: str) -> Callable[[int], Speed]:
+def ours(folder: Path, name: str, precision: Literal["bf16", "fp32"]) -> Callable[[int], Speed]:
     """Return a function that takes steps as a worker does, without Ray and DeepSpeed."""
-    materials, model, config = opened(folder, name)
-    model.autocast_on_cpu()
-    module = SummedLoss(model.loss_module(), autocast=True)
+    materials, model, config = opened(folder, name, precision)
+    module = model.summed_loss(config)
     engine = PlainEngine(module, optimizer_for(module, config), config.gradient_clipping)
     batches = endless(materials, model, config)
 
@@ -174,13 +182,15 @@ def endless(materials: Materials, model: OpenedModel, config: StageConfig) -> It
         yield from materials.open_batches(model, config, 0, 1).batches()
 
 
-def trl(folder: Path, name: str, micro_batch: int) -> Callable[[int], Speed]:
+def trl(
+    folder: Path, name: str, precision: Literal["bf16", "fp32"], micro_batch: int
+) -> Callable[[int], Speed]:
     """Return a function that trains some steps with TRL's SFT trainer on ready-made rows."""
     import datasets
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    _, model, config = opened(folder, name)
+    _, model, config = opened(folder, name, precision)
     rows = ready_rows(folder, name, model)
     data = datasets.Dataset.from_dict({"row": list(range(len(rows)))})
     seen = {"tokens": 0, "samples": 0}
@@ -210,7 +220,7 @@ def trl(folder: Path, name: str, micro_batch: int) -> Callable[[int], Speed]:
                 max_steps=steps,
                 learning_rate=config.learning_rate,
                 lr_scheduler_type="cosine",
-                bf16=True,
+                bf16=autocasts(config),
                 use_cpu=True,
                 gradient_checkpointing=False,
                 report_to=[],
@@ -272,19 +282,22 @@ def padded(rows: list[dict[str, torch.Tensor]], pad_token_id: int) -> dict[str, 
     return batch | ({"pixel_values": torch.stack(pictures)} if pictures else {})
 
 
-def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
+def product_rate(
+    folder: Path, name: str, precision: Literal["bf16", "fp32"], seconds: float = 2.0
+) -> float:
     """Return the real tokens/s of the matrix products of a micro-batch, nothing else being done.
 
     Linear layers of the language model forward and backward (of frozen ones the gradient of the
     input alone), of the tower and connector for the pictures, the head for supervised positions,
     and what attention multiplies, in the groups of rows that the step makes.
     """
-    materials, model, config = opened(folder, name)
+    materials, model, config = opened(folder, name, precision)
     batch = next(materials.open_batches(model, config, 0, 1).batches())
     piece = next(batch.micro_batches(GLOBAL_BATCH))
     tokens, pictures = piece.num_tokens, len(piece.pixels)
     supervised = int((piece.labels[:, 1:] >= 0).sum())
     patches = model.patches_per_image
+    dtype = torch.bfloat16 if autocasts(config) else torch.float32
     products: list[tuple[torch.Tensor, torch.Tensor, bool, bool]] = []
     for path, linear in model.model.named_modules():
         if not isinstance(linear, torch.nn.Linear):
@@ -295,11 +308,11 @@ def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
             count = pictures * (patches + in_tower)
         if in_tower and f"layers.{model.model.config.vision_config.num_hidden_layers - 1}." in path:
             continue  # the last layer is not read
-        weight = linear.weight.detach().to(torch.bfloat16)
-        states = torch.randn(count, weight.shape[1], dtype=torch.bfloat16)
+        weight = linear.weight.detach().to(dtype)
+        states = torch.randn(count, weight.shape[1], dtype=dtype)
         learns = linear.weight.requires_grad
         products.append((states, weight, learns, not in_tower))
-    scores = attention_products(model, piece.attention_mask.sum(dim=1).tolist(), pictures)
+    scores = attention_products(model, piece.attention_mask.sum(dim=1).tolist(), pictures, dtype)
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         for states, weight, learns, backward in products:
@@ -321,7 +334,7 @@ def product_rate(folder: Path, name: str, seconds: float = 2.0) -> float:
 
 
 def attention_products(
-    model: OpenedModel, lengths: list[int], pictures: int
+    model: OpenedModel, lengths: list[int], pictures: int, dtype: torch.dtype
 ) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
     """Return states that stand for queries and keys of each layer, and whether gradients pass."""
     text, vision = model.model.config.text_config, model.model.config.vision_config
@@ -334,8 +347,8 @@ def attention_products(
     shapes += [(pictures * heads, patches, width, False)] * (vision.num_hidden_layers - 1)
     return [
         (
-            torch.randn(count, length, size, dtype=torch.bfloat16),
-            torch.randn(count, length, size, dtype=torch.bfloat16),
+            torch.randn(count, length, size, dtype=dtype),
+            torch.randn(count, length, size, dtype=dtype),
             backward,
         )
         for count, length, size, backward in shapes
