@@ -7,6 +7,7 @@ unchanged, because callers act on these two. Does not know what was being stored
 
 import errno
 import logging
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -42,6 +43,8 @@ NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "TokenRetriev
 
 Result = TypeVar("Result")
 
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+
 
 def guarded(uri: str, action: Callable[[], Result]) -> Result:
     """Return `action()`; its trouble becomes a StoreError about `uri`, after retries where they can
@@ -61,8 +64,8 @@ def guarded(uri: str, action: Callable[[], Result]) -> Result:
 def translate(uri: str, error: BaseException) -> StoreError:
     """Return the StoreError that tells a user what `error` means for `uri`."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    number = error.errno if isinstance(error, OSError) else None
     text = str(error) or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else _number_in(error)
     if isinstance(error, PermissionError) or number in (errno.EACCES, errno.EPERM):
         return StoreError(f"{uri}: access refused ({text}); {_rights_advice(uri)}")
     if number in (errno.ENOSPC, errno.EDQUOT):
@@ -98,7 +101,7 @@ def _translated(uri: str, action: Callable[[], Result]) -> Result:
     except (StoreError, FileNotFoundError, FileExistsError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) or _is_remote_trouble(error):
+        if isinstance(error, OSError) or _is_remote_trouble(error) or _number_in(error):
             raise translate(uri, error) from error
         raise
 
@@ -124,3 +127,11 @@ def _rights_advice(uri: str) -> str:
             "and their rights on the bucket"
         )
     return "check who owns the folder, or choose another store"
+
+
+def _number_in(error: BaseException) -> int | None:
+    """Return the number of the system's error that safetensors, which is no Python, only names."""
+    if type(error).__name__ != "SafetensorError":
+        return None
+    found = _SYSTEM_ERROR.search(str(error))
+    return int(found.group(1)) if found else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError, Stopped
+from components.core.store_faults import guarded
 from components.model.flops import peak_flops
 from components.training.checkpointing import Progress, SavedState
 from components.training.curves import Arithmetic, Interval
@@ -265,7 +266,7 @@ class _Stage:
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             checkpoint = None
             if self.ranks.rank == 0:
-                self._write_model(weights, Path(folder), facts)
+                guarded(folder, lambda: self._write_model(weights, Path(folder), facts))
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(
                 {"step": self.step, **facts}, checkpoint=checkpoint, checkpoint_dir_name=FINAL

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from components.core import store_faults
 from components.core.artifact import FileEntry, Manifest, build_manifest
@@ -186,6 +187,7 @@ def test_a_folder_without_rights(tmp_path: Path) -> None:
     [
         (PermissionError(errno.EACCES, "Permission denied"), StoreError, "access refused"),
         (OSError(errno.ENOSPC, "No space left on device"), StoreError, "is full"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), StoreError, "full"),
         (OSError(errno.EROFS, "Read-only"), StoreError, "read-only"),
         (OSError(errno.EBUSY, "Slow down"), StoreUnavailable, "does not answer"),
         (TimeoutError(), StoreUnavailable, "does not answer"),
