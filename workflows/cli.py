@@ -3,8 +3,8 @@ exit codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 data, 4 store, 5 lease lost, 6
 checkpoint, 7 training, 8 cluster, 9 registry, 10 refused by the gate, 11 serving, 12 a step failed,
-70 a fault of lavaflow, 130 interrupted. A user's mistake is one readable message, never a
-traceback.
+13 an endpoint does not answer, 70 a fault of lavaflow, 130 interrupted. A user's mistake is one
+readable message, never a traceback.
 """
 
 import errno

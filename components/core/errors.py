@@ -103,3 +103,10 @@ class StepFailed(LavaflowError):
     """A step of the chain failed; the message ends with the command that resumes."""
 
     exit_code = 12
+
+
+class EndpointError(LavaflowError):
+    """A model behind an API does not answer: start it or mend the network, then go on."""
+
+    exit_code = 13
+    retryable = True

@@ -1,0 +1,169 @@
+"""A model behind an OpenAI-compatible API as a target: a served lavaflow model, vLLM, GPT-4V-class.
+
+In: questions. Out: one answer each by /chat/completions, greedy, several under way at a time. A
+rate limit, a time-out or a server's fault is tried again with growing pauses; a question that is
+refused for good stays without an answer and is told. Nothing of a key is kept or written.
+"""
+
+import base64
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from components.core.errors import ConfigError, EndpointError
+from components.evaluation.benchmark import Question
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 8
+"""Questions under way at a time; a server batches those that are there together."""
+RETRIES = 6
+"""The client's own pauses grow from 0.5 s to 8 s, or are what the server asks for."""
+TIMEOUT_S = 120.0
+_CHUNKS_AHEAD = 2
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG", "image/png"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+
+
+class ChatTarget:
+    """Asks one model of an API. Threads are its own; it may be made anew at any time."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str | None = None,
+        api_key: str = "none",
+        concurrency: int = CONCURRENCY,
+        timeout_s: float = TIMEOUT_S,
+        retries: int = RETRIES,
+    ) -> None:
+        """`base_url` ends in /v1 as a rule; `model` None takes the only one that the API names.
+
+        Raises ConfigError for a refused key or an unknown model, EndpointError when nothing
+        answers.
+        """
+        from openai import DefaultHttpxClient, OpenAI
+
+        # A proxy of the environment knows no service on this machine.
+        here = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+        self._client = OpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            max_retries=retries,
+            timeout=timeout_s,
+            http_client=DefaultHttpxClient(trust_env=not here),
+        )
+        self._base_url, self._concurrency = base_url, concurrency
+        self.model = model or _only_model(self._client, base_url)
+
+    def answer(self, questions: Sequence[Question]) -> list[str | None]:
+        ((_, answers),) = self.stream([questions])
+        return answers
+
+    def stream(
+        self, chunks: Sequence[Sequence[Question]]
+    ) -> Iterator[tuple[int, list[str | None]]]:
+        """Yield (place of the chunk, its answers) in the order of the chunks."""
+        under_way: deque[tuple[int, list[Future[str | None]]]] = deque()
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="ask") as pool:
+            try:
+                for place, chunk in enumerate(chunks):
+                    under_way.append((place, [pool.submit(self._ask, each) for each in chunk]))
+                    if len(under_way) > _CHUNKS_AHEAD:
+                        yield _finished(under_way.popleft())
+                while under_way:
+                    yield _finished(under_way.popleft())
+            finally:
+                # After an error, or when nobody listens any more, nothing new is sent.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, question: Question) -> str | None:
+        import openai
+
+        try:
+            reply = self._client.chat.completions.create(
+                model=self.model,
+                messages=[{"role": "user", "content": _content(question)}],
+                temperature=0.0,
+                max_tokens=question.max_new_tokens,
+            )
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ConfigError(
+                f"{self._base_url}: the key is refused ({_words(error)}); check it"
+            ) from None
+        except openai.NotFoundError as error:
+            raise ConfigError(
+                f"{self._base_url}: no model {self.model!r} there ({_words(error)})"
+            ) from None
+        except openai.APIConnectionError as error:
+            raise _unreachable(self._base_url, error) from None
+        except (openai.APIStatusError, OSError) as error:
+            log.warning(
+                "%s %s is left without an answer: %s",
+                question.benchmark,
+                question.id,
+                _words(error),
+            )
+            return None
+        return (reply.choices[0].message.content or "").strip() if reply.choices else None
+
+
+def _finished(chunk: tuple[int, list[Future[str | None]]]) -> tuple[int, list[str | None]]:
+    place, answers = chunk
+    return place, [answer.result() for answer in answers]
+
+
+def _only_model(client: "OpenAI", base_url: str) -> str:
+    import openai
+
+    try:
+        names = [model.id for model in client.models.list()]
+    except openai.APIConnectionError as error:
+        raise _unreachable(base_url, error) from None
+    except openai.OpenAIError as error:
+        raise ConfigError(f"{base_url}: its models cannot be listed ({_words(error)})") from None
+    if len(names) == 1:
+        return names[0]
+    raise ConfigError(
+        f"{base_url} has {len(names)} models ({', '.join(sorted(names)[:8])}); name one"
+    )
+
+
+def _unreachable(base_url: str, error: Exception) -> EndpointError:
+    return EndpointError(
+        f"{base_url} does not answer ({_words(error)}); what was answered is kept, so the same "
+        "command goes on once it does"
+    )
+
+
+def _content(question: Question) -> Any:
+    """Return the picture first, then the words, as the model was trained; words alone as text."""
+    if question.image_key is None:
+        return question.prompt
+    data = question.image_bytes
+    if data is None:
+        assert question.image_path is not None
+        data = Path(question.image_path).read_bytes()
+    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), "image/jpeg")
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    picture = {"type": "image_url", "image_url": {"url": url}}
+    return [picture, {"type": "text", "text": question.prompt}]
+
+
+def _words(error: Exception) -> str:
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    cause = error.__cause__
+    return str(said or error) + (f" {cause}" if said is None and cause is not None else "")
