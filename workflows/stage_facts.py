@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.core.errors import CheckpointError, ConfigError, StoreError
+from components.core.logs import format_bytes
 from components.model.flops import flops_per_sample, peak_flops
 from components.model.folders import local_folder, pin
 from components.model.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
-from components.training.disk import DiskNeed, disk_need, size
+from components.training.disk import DiskNeed, disk_need
 from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning
 from components.training.memory_fit import check_fits, gib, table
 from workflows.config import BaseConfig, PipelineConfig
@@ -230,8 +231,8 @@ def _checkpoint_line(stage: StageFacts) -> str:
     when = [f"every {config.checkpoint_every_steps} steps"] * bool(config.checkpoint_every_steps)
     when += [f"every {config.checkpoint_every_s:g} s"] * bool(config.checkpoint_every_s)
     return (
-        f"checkpoints {size(disk.checkpoint)} each, {' and '.join(when) or 'at the end alone'}; "
-        f"{size(disk.store)} in the store at most, with the model"
+        f"checkpoints {format_bytes(disk.checkpoint)} each, {' and '.join(when) or 'at the end alone'}; "
+        f"{format_bytes(disk.store)} in the store at most, with the model"
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.core.errors import ConfigError
+from components.core.logs import format_bytes
 from components.core.store import Store, resolve
 from components.training.config import StageConfig
 
@@ -66,16 +67,10 @@ def dry_save(
         _check_room(Path(storage_uri), need.store, "lower keep_checkpoints or use a larger disk")
 
 
-def size(num_bytes: float) -> str:
-    """Return bytes in words."""
-    unit, name = (2**30, "GiB") if num_bytes >= 2**30 else (2**20, "MiB")
-    return f"{num_bytes / unit:,.1f} {name}"
-
-
 def _check_room(path: Path, needed: int, advice: str) -> None:
     free = shutil.disk_usage(path).free
     if free < needed:
         raise ConfigError(
-            f"{path}: checkpoints and the finished model need {size(needed)} here, {size(free)} "
-            f"are free; {advice}"
+            f"{path}: checkpoints and the finished model need {format_bytes(needed)} here, "
+            f"{format_bytes(free)} are free; {advice}"
         )
