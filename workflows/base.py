@@ -59,7 +59,7 @@ def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
         "language_model": _pin("language_model", config.language_model),
     }
     digests = {
-        part: _folder_digest(Path(address), cache_path) if "://" not in address else address
+        part: folder_digest(Path(address), cache_path) if "://" not in address else address
         for part, address in pinned.items()
     }
     whole = hashlib.sha256(json.dumps([digests, facts], sort_keys=True).encode()).hexdigest()
@@ -73,7 +73,8 @@ def _pin(part: str, address: str) -> str:
         raise ConfigError(f"base.{part}: {error}") from None
 
 
-def _folder_digest(folder: Path, cache_path: Path) -> str:
+def folder_digest(folder: Path, cache_path: Path) -> str:
+    """Return the digest of a folder's content; it is remembered by sizes and times of change."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
     stats = [
         [str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns]

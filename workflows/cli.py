@@ -22,6 +22,7 @@ from components.core.errors import LavaflowError
 from components.core.logs import setup_logging
 from workflows.convert_commands import convert_app
 from workflows.data_commands import data_app
+from workflows.evaluate_commands import evaluate_app
 from workflows.home import open_home
 from workflows.options import (
     AddressOption,
@@ -53,6 +54,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(convert_app)  # without a name: its commands stand beside those below
+app.add_typer(evaluate_app)
 
 
 @app.callback()

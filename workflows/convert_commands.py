@@ -6,10 +6,8 @@ help stays fast.
 """
 
 import json
-import logging
 import re
 import shlex
-import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +20,7 @@ from components.core.logs import progress
 from components.core.store import local_copy, resolve
 from workflows.home import open_home
 from workflows.options import HomeOption, TrackingOption
+from workflows.quiet import quieten_transformers
 
 console = Console()
 
@@ -61,7 +60,7 @@ def export_(
     """
     from components.model.convert import export_model
 
-    _quieten_transformers()
+    quieten_transformers()
     source_path = _local(source, home, tracking)
     with progress("Writing tensors") as advance:
         export_model(source_path, _local_target(target), layout, advance)
@@ -103,7 +102,7 @@ def import_(
     from components.model.convert import import_model
     from components.model.convert_import import Lacking
 
-    _quieten_transformers()
+    quieten_transformers()
     lacking = Lacking(vision_tower, language_model)
     source_path = _local_folder(source)
     with progress("Writing tensors") as advance:
@@ -181,17 +180,6 @@ def _use_of_import(target: Path) -> str:
         f"  echo {shlex.quote(fields)} > record.json\n"
         f"  lavaflow adopt RECIPE {step} {target} --record record.json"
     )
-
-
-def _quieten_transformers() -> None:
-    """Keep its warnings for --verbose: that another layout is not its own is why we are here."""
-    if logging.getLogger().isEnabledFor(logging.INFO):
-        return
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,8 @@ from components.core.errors import StoreError
 HOME_VARIABLE = "LAVAFLOW_HOME"
 STORE_VARIABLE = "LAVAFLOW_STORE"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+API_KEY_VARIABLE = "OPENAI_API_KEY"
+"""The name that every client of such APIs goes by."""
 
 # Named in one place: what a worker on another node needs to reach the store and the tracking
 # server. Values are handed on by Ray's runtime environment, and never written into records, keys or
@@ -83,3 +85,11 @@ def open_home(
 def secrets() -> dict[str, str]:
     """The secret variables that are set, for the environment of the workers."""
     return {name: os.environ[name] for name in SECRET_VARIABLES if name in os.environ}
+
+
+def api_key(variable: str = API_KEY_VARIABLE) -> str:
+    """Return the key for an API of models, or a word where none is needed (a service of one's own).
+
+    It is handed to the client alone: never into records, keys or logs.
+    """
+    return os.environ.get(variable) or "none"

@@ -230,8 +230,9 @@ def _checkpoint_line(stage: StageFacts) -> str:
     config, disk = stage.config, stage.disk
     when = [f"every {config.checkpoint_every_steps} steps"] * bool(config.checkpoint_every_steps)
     when += [f"every {config.checkpoint_every_s:g} s"] * bool(config.checkpoint_every_s)
+    each = " and ".join(when) or "at the end alone"
     return (
-        f"checkpoints {format_bytes(disk.checkpoint)} each, {' and '.join(when) or 'at the end alone'}; "
+        f"checkpoints {format_bytes(disk.checkpoint)} each, {each}; "
         f"{format_bytes(disk.store)} in the store at most, with the model"
     )
 

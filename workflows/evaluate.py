@@ -1,0 +1,250 @@
+"""Judges a model outside of a chain: any model that can be asked, on any of the benchmarks.
+
+In: what names a model (a folder, an address, a registered version, a name on the hub, the URL of an
+API), a raw folder with `eval/`, settings. Out: a folder per benchmark as the chain's steps write
+them. A command that was interrupted goes on where it was; what is finished is found again.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from components.core.errors import ConfigError, DataError
+from components.core.logs import format_duration
+from components.core.store import Store
+from components.evaluation.benchmark import benchmark_names, get_benchmark
+from components.evaluation.config import BenchmarkScores, EvaluationConfig
+from components.evaluation.targets import Target
+from components.model.folders import local_folder, pin
+from components.registry.versions import Registry
+from workflows.base import folder_digest
+from workflows.home import Home, api_key
+
+OURS = "lavaflow.json"
+"""The file by which a folder is known as a model of lavaflow."""
+_REGISTERED = re.compile(r"[^/@:]+(?:@[\w.-]+|/v?\d+)")
+_RESUME = "resume"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model that is to be judged."""
+
+    name: str
+    """What it is called in tables and folders."""
+    identity: str
+    """Equal for equal answers, as far as that can be known: a digest, or an address."""
+    open: Callable[[EvaluationConfig], Target]
+    """Makes the target: loads the model, or reaches it."""
+
+
+def find_model(home: Home, reference: str, api_model: str | None = None) -> Judged:
+    """Return the model that a reference names.
+
+    Raises ConfigError for one that names nothing, RegistryError for an unknown version.
+    """
+    if reference.startswith(("http://", "https://")):
+        return _behind_api(reference, api_model)
+    is_place = "://" in reference or Path(reference).expanduser().exists()
+    if not is_place and _REGISTERED.fullmatch(reference):
+        version = Registry(home.tracking_uri).resolve(reference)
+        return _folder(home, version.uri, version.reference.replace("/", "-"))
+    name = Path(reference.rstrip("/")).name
+    return _folder(home, reference, name)
+
+
+def find_raw(home: Home, raw: str | None) -> Path:
+    """Return the raw folder with the benchmarks: the one named, or the newest drawn world."""
+    if raw is not None:
+        path = Path(raw).expanduser()
+        if not (path / "eval").is_dir():
+            raise ConfigError(f"--raw {raw}: no folder eval there; it holds one per benchmark")
+        return path
+    store = Store(home.store_uri)
+    records = []
+    for key in store.list("raw"):
+        try:
+            records.append((store.read_json(f"raw/{key}/record.json"), key))
+        except FileNotFoundError:
+            continue
+    if not records:
+        raise ConfigError(
+            "no benchmarks are known here: name a folder whose eval/ holds them with --raw, or "
+            "draw the pocket world with `lavaflow run tiny --only raw`"
+        )
+    record, key = max(records, key=lambda pair: float(pair[0]["started_at"]))
+    return store.local_copy(f"raw/{key}/{record['attempt']}/files")
+
+
+def choose_benchmarks(raw: Path, wanted: Sequence[str]) -> list[str]:
+    """Return the benchmarks asked for, or all whose files are there."""
+    names = [name for each in wanted for name in each.split(",") if name]
+    if names:
+        return [get_benchmark(name).name for name in dict.fromkeys(names)]
+    found = [
+        name for name in benchmark_names() if (raw / "eval" / get_benchmark(name).folder).is_dir()
+    ]
+    if not found:
+        raise DataError(f"{raw / 'eval'}: no folder of a benchmark; see the README for the layout")
+    return found
+
+
+def evaluate_model(
+    home: Home,
+    model: Judged,
+    raw: Path,
+    config: EvaluationConfig,
+    output: Path | None,
+    force: bool,
+    console: Console,
+) -> tuple[Path, list[BenchmarkScores]]:
+    """Return the folder of the results and the scores, benchmark by benchmark."""
+    from components.evaluation.evaluate import evaluate
+
+    folder = output or _default_output(home, model, raw, config)
+    target: Target | None = None
+    scores = []
+    for name in config.benchmarks:
+        place = folder / name
+        found = None if force else _finished(place)
+        if found is not None:
+            console.print(f"= {name}  found in {place}", highlight=False, soft_wrap=True)
+            scores.append(found)
+            continue
+        target = target or model.open(config)
+        with _Shown(console, name) as shown:
+            found = evaluate(
+                config.for_benchmark(name), name, raw, target, place, place / _RESUME, shown.move
+            )
+        shutil.rmtree(place / _RESUME, ignore_errors=True)
+        scores.append(found)
+    return folder, scores
+
+
+def result_folders(places: Sequence[Path]) -> list[Path]:
+    """Return the folders with answers, of the places themselves or one level below them.
+
+    Raises ConfigError for a place without any.
+    """
+    from components.evaluation.score import PREDICTIONS
+
+    found: list[Path] = []
+    for place in places:
+        here = (
+            [place]
+            if (place / PREDICTIONS).is_file()
+            else sorted(path.parent for path in place.glob(f"*/{PREDICTIONS}"))
+        )
+        if not here:
+            raise ConfigError(f"{place}: no {PREDICTIONS} there or one level below")
+        found += here
+    return found
+
+
+def show_scores(console: Console, name: str, scores: Sequence[BenchmarkScores]) -> None:
+    """Print the table of a model's scores, and what must be known beside it."""
+    from components.evaluation.report import notes, score_table
+
+    table = score_table(scores)
+    table.title = f"{name}: scores, 0 to 100"
+    console.print(table)
+    for line in notes(scores):
+        console.print(f"[dim]{escape(line)}[/]", highlight=False)
+
+
+class _Shown:
+    """Shows how far a benchmark is, and what it came to."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,  # elsewhere it would leave empty lines
+        )
+        self._task = self._bars.add_task(name, total=None)
+
+    def __enter__(self) -> "_Shown":
+        self._started = time.monotonic()
+        self._bars.start()
+        return self
+
+    def move(self, done: int, total: int) -> None:
+        self._bars.update(self._task, completed=done, total=total)
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._bars.stop()
+        if kind is None:
+            took = format_duration(time.monotonic() - self._started)
+            self._console.print(f"+ {self._name}  done in {took}", highlight=False)
+
+
+def _folder(home: Home, address: str, name: str) -> Judged:
+    try:
+        pinned = pin(address)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; or NAME@ALIAS, NAME/VERSION (lavaflow models), or the http address of an "
+            "API that speaks as OpenAI's does"
+        ) from None
+    identity = pinned if "://" in pinned else folder_digest(Path(pinned), home.path)
+
+    def opened(config: EvaluationConfig) -> Target:
+        folder = local_folder(pinned)
+        if (folder / OURS).is_file():
+            from components.evaluation.targets import CheckpointTarget
+
+            return CheckpointTarget(folder, config.dtype, batch_size=config.batch_size)
+        from components.evaluation.vlm_target import TransformersTarget
+
+        return TransformersTarget(folder, config.dtype, batch_size=config.batch_size)
+
+    return Judged(name, identity, opened)
+
+
+def _behind_api(url: str, api_model: str | None) -> Judged:
+    from components.evaluation.chat_target import ChatTarget
+
+    base = url.rstrip("/")
+    base = base if base.endswith("/v1") else f"{base}/v1"
+    target = ChatTarget(base, api_model, api_key())
+    return Judged(Path(target.model).name, f"{base} {target.model}", lambda _: target)
+
+
+def _default_output(home: Home, model: Judged, raw: Path, config: EvaluationConfig) -> Path:
+    """Return a folder that the same question always leads to."""
+    asked = config.canonical()
+    del asked["benchmarks"]  # each has a folder of its own below
+    text = json.dumps([model.identity, str(raw.resolve()), asked], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return home.path / "evaluations" / f"{model.name}-{digest}"
+
+
+def _finished(place: Path) -> BenchmarkScores | None:
+    """Return the scores of a finished benchmark; what was cut short is asked again."""
+    try:
+        values = json.loads((place / "scores.json").read_text(encoding="utf-8"))
+        return BenchmarkScores.model_validate({"uri": "", "digest": "", **values})
+    except (OSError, ValueError):
+        return None

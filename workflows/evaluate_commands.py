@@ -1,0 +1,116 @@
+"""The commands that judge models: `lavaflow eval` and `lavaflow score`.
+
+In: options of the command line. Out: tables on the terminal, folders with every answer. The work is
+in `workflows/evaluate.py` and the evaluation floor, imported when a command runs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from workflows.home import open_home
+from workflows.options import HomeOption, StoreOption, TrackingOption
+from workflows.quiet import quieten_transformers
+
+console = Console()
+
+evaluate_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@evaluate_app.command("eval")
+def eval_(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, s3:// address, NAME@ALIAS, NAME/VERSION, organisation/name on the hub, "
+            "or http(s)://HOST of an OpenAI-compatible API.",
+            show_default=False,
+        ),
+    ],
+    benchmarks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--benchmarks",
+            "-b",
+            help="Such as pope,mme. Default: all whose files are there.",
+            show_default=False,
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder whose eval/ holds the benchmarks. Default: the drawn pocket world.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(help="About so many questions of each benchmark; 0 for all.", min=0)
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 32,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Numbers of the weights.")
+    ] = "float32",
+    blind: Annotated[
+        bool, typer.Option(help="Ask again with the pictures shuffled, as a control.")
+    ] = True,
+    seed: Annotated[int, typer.Option(help="Of the draw, the shuffle and the intervals.")] = 0,
+    api_model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model of an API that has several. The key is read from OPENAI_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the results. Default: below .lavaflow/evaluations.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Ask anew although there are results.")
+    ] = False,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Judge any model on the benchmarks; the same command goes on after an interruption."""
+    from components.evaluation.config import EvaluationConfig
+    from workflows import evaluate
+
+    quieten_transformers()
+    where = open_home(home, store, tracking)
+    judged = evaluate.find_model(where, model, api_model)
+    folder = evaluate.find_raw(where, raw)
+    config = EvaluationConfig(
+        benchmarks=tuple(evaluate.choose_benchmarks(folder, benchmarks or [])),
+        limit=limit,
+        batch_size=batch_size,
+        dtype=dtype,
+        blind_control=blind,
+        seed=seed,
+    )
+    results, scores = evaluate.evaluate_model(where, judged, folder, config, output, force, console)
+    evaluate.show_scores(console, judged.name, scores)
+    console.print(f"every answer: {results}", highlight=False, soft_wrap=True)
+
+
+@evaluate_app.command()
+def score(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folder of results, or one that holds such folders.", show_default=False
+        ),
+    ],
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+) -> None:
+    """Compute scores anew from the answers that were written, without a model."""
+    from components.evaluation.score import score_predictions
+    from workflows import evaluate
+
+    found = [score_predictions(place, seed=seed) for place in evaluate.result_folders(folders)]
+    evaluate.show_scores(console, "from the answers", found)
