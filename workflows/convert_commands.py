@@ -6,7 +6,6 @@ help stays fast.
 """
 
 import json
-import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,19 +14,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from components.core.errors import ConfigError, RegistryError
+from components.core.errors import ConfigError
 from components.core.logs import progress
-from components.core.store import local_copy, resolve
+from components.core.store import local_copy
 from workflows.home import open_home
 from workflows.options import HomeOption, TrackingOption
 from workflows.quiet import quieten_transformers
+from workflows.references import find_version, names_version
 
 console = Console()
 
 convert_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
-
-REGISTERED = re.compile(r"[^/@:]+(?:@[\w.-]+|/v?\d+)")
-"""NAME@ALIAS or NAME/VERSION; a folder of that name comes first."""
 
 TargetArgument = Annotated[
     Path, typer.Argument(help="Folder to write; new, or empty.", show_default=False)
@@ -112,20 +109,10 @@ def import_(
 
 def _local(source: str, home: str | None, tracking: str | None) -> Path:
     """Return the local path of a folder, an address or a registered version."""
-    if "://" in source or Path(source).expanduser().exists():
+    if not names_version(source):
         return _local_folder(source)
-    if not REGISTERED.fullmatch(source):
-        return _local_folder(source)  # says that there is none
-    from components.registry.versions import Registry
-
-    version = Registry(open_home(home, tracking=tracking).tracking_uri).resolve(source)
-    place, path = resolve(version.uri)
-    if not place.exists(path):
-        raise RegistryError(
-            f"{version.reference}: its checkpoint {version.uri} is gone; run the recipe again, "
-            "or export another version (lavaflow models)"
-        )
-    return local_copy(version.uri)
+    tracking_uri = open_home(home, tracking=tracking).tracking_uri
+    return local_copy(find_version(tracking_uri, source).uri)
 
 
 def _local_folder(source: str) -> Path:

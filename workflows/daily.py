@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from components.core.errors import LavaflowError, RegistryError
-from components.core.store import resolve
 from components.registry import names
 from components.registry.versions import Registry, ResolvedVersion
 from components.serving.config import ServingConfig
@@ -22,6 +21,7 @@ from workflows.connect import connected, is_remote, run_there
 from workflows.home import Home, secrets
 from workflows.promote import only_model
 from workflows.recipes import RECIPES, get_recipe
+from workflows.references import with_checkpoint
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -34,8 +34,7 @@ def deploy_model(
         arguments = ["deploy", *([reference] if reference else [])]
         run_there(home, str(address), arguments + (["--port", str(port)] if port else []))
         return
-    version = _find(Registry(home.tracking_uri), reference)
-    _check_checkpoint(version)
+    version = with_checkpoint(_find(Registry(home.tracking_uri), reference))
     if address is None:
         cluster.keep_cluster(home.cluster_file)
     with connected(home, address):
@@ -137,16 +136,6 @@ def _find(registry: Registry, reference: str | None) -> ResolvedVersion:
             )
         return champion
     return registry.resolve(name)
-
-
-def _check_checkpoint(version: ResolvedVersion) -> None:
-    """Fail here, not in a replica, when the checkpoint is gone."""
-    store, path = resolve(version.uri)
-    if not store.exists(path):
-        raise RegistryError(
-            f"{version.reference}: its checkpoint {version.uri} is gone; run the recipe again, "
-            "or deploy another version (lavaflow models)"
-        )
 
 
 def _serving(model: str) -> ServingConfig:

@@ -7,7 +7,6 @@ them. A command that was interrupted goes on where it was; what is finished is f
 
 import hashlib
 import json
-import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -32,13 +31,12 @@ from components.evaluation.benchmark import benchmark_names, get_benchmark
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
 from components.evaluation.targets import Target
 from components.model.folders import local_folder, pin
-from components.registry.versions import Registry
 from workflows.base import folder_digest
 from workflows.home import Home, api_key
+from workflows.references import find_version, names_version
 
 OURS = "lavaflow.json"
 """The file by which a folder is known as a model of lavaflow."""
-_REGISTERED = re.compile(r"[^/@:]+(?:@[\w.-]+|/v?\d+)")
 _RESUME = "resume"
 
 
@@ -61,9 +59,8 @@ def find_model(home: Home, reference: str, api_model: str | None = None) -> Judg
     """
     if reference.startswith(("http://", "https://")):
         return _behind_api(reference, api_model)
-    is_place = "://" in reference or Path(reference).expanduser().exists()
-    if not is_place and _REGISTERED.fullmatch(reference):
-        version = Registry(home.tracking_uri).resolve(reference)
+    if names_version(reference):
+        version = find_version(home.tracking_uri, reference)
         return _folder(home, version.uri, version.reference.replace("/", "-"))
     name = Path(reference.rstrip("/")).name
     return _folder(home, reference, name)
