@@ -66,6 +66,7 @@ class ChatTarget:
             http_client=DefaultHttpxClient(trust_env=not here),
         )
         self._base_url, self._concurrency = base_url, concurrency
+        self._options: dict[str, Any] = {"temperature": 0.0, "limit": "max_tokens"}
         self.model = model or _only_model(self._client, base_url)
 
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
@@ -93,12 +94,7 @@ class ChatTarget:
         import openai
 
         try:
-            reply = self._client.chat.completions.create(
-                model=self.model,
-                messages=[{"role": "user", "content": _content(question)}],
-                temperature=0.0,
-                max_tokens=question.max_new_tokens,
-            )
+            return self._reply(question)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ConfigError(
                 f"{self._base_url}: the key is refused ({_words(error)}); check it"
@@ -117,7 +113,35 @@ class ChatTarget:
                 _words(error),
             )
             return None
-        return (reply.choices[0].message.content or "").strip() if reply.choices else None
+
+    def _reply(self, question: Question) -> str | None:
+        """Return the answer, with the options that this model takes: some refuse our usual ones."""
+        import openai
+
+        while True:
+            options = dict(self._options)
+            limit = str(options.pop("limit"))
+            request: dict[str, Any] = {**options, limit: question.max_new_tokens}
+            try:
+                reply = self._client.chat.completions.create(
+                    model=self.model,
+                    messages=[{"role": "user", "content": _content(question)}],
+                    **request,
+                )
+            except openai.BadRequestError as error:
+                if error.param not in ("temperature", "max_tokens") or error.param not in request:
+                    raise
+                self._give_way(error.param)
+                continue
+            return (reply.choices[0].message.content or "").strip() if reply.choices else None
+
+    def _give_way(self, refused: str) -> None:
+        """Change an option that was refused, for this question and those behind it."""
+        if refused != "temperature":
+            self._options["limit"] = "max_completion_tokens"
+        elif self._options.pop("temperature", None) is not None:
+            # Such a model draws its answers, so they may differ from run to run.
+            log.warning("%s takes no temperature: its answers are not greedy", self.model)
 
 
 def _finished(chunk: tuple[int, list[Future[str | None]]]) -> tuple[int, list[str | None]]:

@@ -79,6 +79,22 @@ def test_a_question_that_is_refused_stays_without_an_answer(
     assert "gone.png" in caplog.text
 
 
+def test_options_that_a_model_refuses_are_changed(caplog: pytest.LogCaptureFixture) -> None:
+    """As models that think first do: another name for the limit, no temperature."""
+
+    def thinking(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        for name in ("max_tokens", "temperature"):
+            if name in body:
+                return failed(400, f"{name} is not supported", param=name)
+        return said(str(body["max_completion_tokens"]))
+
+    with tiny_api(thinking) as (url, asked), caplog.at_level(logging.WARNING):
+        target = ChatTarget(url, concurrency=1)
+        assert target.answer([question(1), question(2)]) == ["7", "7"]
+    assert len(asked) == 4, "the second question is asked rightly at once"
+    assert caplog.text.count("its answers are not greedy") == 1
+
+
 @pytest.mark.parametrize(
     ("status", "message"), [(401, "the key is refused"), (404, "no model 'tiny' there")]
 )

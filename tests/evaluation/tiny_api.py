@@ -19,9 +19,9 @@ def said(text: str) -> tuple[int, dict[str, Any]]:
     return 200, {"id": "1", "object": "chat.completion", "created": 0, "choices": [choice]}
 
 
-def failed(status: int, message: str) -> tuple[int, dict[str, Any]]:
+def failed(status: int, message: str, param: str | None = None) -> tuple[int, dict[str, Any]]:
     """Return an error as the API writes it."""
-    return status, {"error": {"message": message, "type": "a_kind"}}
+    return status, {"error": {"message": message, "type": "a_kind", "param": param}}
 
 
 def parts(body: dict[str, Any]) -> tuple[str, bytes | None]:
