@@ -30,7 +30,11 @@ class Gqa(MeanAccuracy):
     title = "GQA"
     folder = "gqa"
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    published = {"LLaVA-1.5-7B": 62.0, "LLaVA-1.5-13B": 63.3}  # arXiv 2310.03744 table 3
+    published = {  # arXiv 2310.03744 table 3
+        "LLaVA-1.5-7B": 62.0, "LLaVA-1.5-13B": 63.3, "LLaVA-1.5-13B-HD": 64.7,
+        "BLIP-2 Vic-13B": 41.0, "InstructBLIP 7B": 49.2, "InstructBLIP 13B": 49.5,
+        "IDEFICS-9B": 38.4, "IDEFICS-80B": 45.2, "Qwen-VL": 59.3, "Qwen-VL-Chat": 57.5,
+    }  # fmt: skip
     note = ""
 
     def read(self, root: Path) -> list[Question]:

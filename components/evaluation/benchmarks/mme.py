@@ -44,7 +44,10 @@ class Mme:
     headline_name = "sum of accuracy and accuracy+"
     full_maximum = 2000.0
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    published = {"LLaVA-1.5-7B": 1510.7, "LLaVA-1.5-13B": 1531.3}  # arXiv 2310.03744 table 4
+    published = {  # arXiv 2310.03744 table 4
+        "LLaVA-1.5-7B": 1510.7, "LLaVA-1.5-13B": 1531.3, "LLaVA-1.5-13B-HD": 1500.1,
+        "BLIP2-14B": 1293.8, "InstructBLIP-14B": 1212.8, "Qwen-VL-Chat": 1487.5, "LLaVA-7B": 809.6,
+    }  # fmt: skip
     note = ""
 
     def read(self, root: Path) -> list[Question]:

@@ -35,7 +35,11 @@ class Textvqa(MeanAccuracy):
     folder = "textvqa"
     headline_name = "VQA accuracy"
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    published = {"LLaVA-1.5-7B": 58.2, "LLaVA-1.5-13B": 61.3}  # arXiv 2310.03744 table 3
+    published = {  # arXiv 2310.03744 table 3
+        "LLaVA-1.5-7B": 58.2, "LLaVA-1.5-13B": 61.3, "LLaVA-1.5-13B-HD": 62.5,
+        "BLIP-2 Vic-13B": 42.5, "InstructBLIP 7B": 50.1, "InstructBLIP 13B": 50.7,
+        "IDEFICS-9B": 25.9, "IDEFICS-80B": 30.9, "Qwen-VL": 63.8, "Qwen-VL-Chat": 61.5,
+    }  # fmt: skip
     note = "prompts carry OCR tokens, as in the published figures"
 
     def read(self, root: Path) -> list[Question]:
