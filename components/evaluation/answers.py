@@ -3,8 +3,9 @@
 In: an answer string. Out: its normal form. `normalise_evalai` is what LLaVA-1.5 applies before a
 VQAv2 upload and inside its TextVQA scorer (llava/eval/m4c_evaluator.py at c121f04); `normalise_vqa`
 is the VQA tool's own (GT-Vision-Lab/VQA vqaEval.py at a013f00). They differ on about 8% of tricky
-strings, so neither stands in for the other. The quirks that decide numbers are told at the lines
-that make them.
+strings, so neither stands in for the other. `normalise_vizwiz` is the VizWiz API's (copy in
+TRI-ML/vlm-evaluation at d9f5896). The quirks that decide numbers are told at the lines that make
+them.
 """
 
 import re
@@ -53,6 +54,18 @@ CONTRACTIONS = {
     damaged: form for form in _CONTRACTED.split() for damaged in _without_each_apostrophe(form)
 } | {"somebody'd": "somebodyd"}
 
+# The VizWiz API copied the table with grave accents for apostrophes, here and there. Its keys with
+# a grave accent never match, for the mark is punctuation and gone by then; of the words damaged in
+# one place only two keep their other apostrophe, and eight forms are restored with a true one.
+_VIZWIZ_TRUE = frozenset(
+    ("ain't", "aren't", "can't", "could've", "couldn't", "we've", "where's", "who've")
+)
+VIZWIZ_CONTRACTIONS = {
+    damaged: form if form in _VIZWIZ_TRUE else form.replace("'", "`")
+    for damaged, form in CONTRACTIONS.items()
+    if "'" not in damaged or damaged in ("couldn'tve", "hadn'tve")
+}
+
 
 def normalise_evalai(text: str) -> str:
     """Return the answer as LLaVA's EvalAI processor leaves it.
@@ -66,7 +79,12 @@ def normalise_evalai(text: str) -> str:
 
 def normalise_vqa(text: str) -> str:
     """Return the answer as the VQA tool leaves it when the ten humans disagree."""
-    return _words(_punctuation(flatten(text)))
+    return _words(_punctuation(flatten(text)), CONTRACTIONS)
+
+
+def normalise_vizwiz(text: str) -> str:
+    """Return the answer as the VizWiz API leaves a prediction ("didnt" -> "didn`t")."""
+    return _words(_punctuation(flatten(text)), VIZWIZ_CONTRACTIONS)
 
 
 def flatten(text: str) -> str:
@@ -87,9 +105,9 @@ def _punctuation(text: str) -> str:
     return _PERIOD.sub("", result, count=_MAX_PERIODS)
 
 
-def _words(text: str) -> str:
+def _words(text: str, contractions: dict[str, str]) -> str:
     words = (NUMBER_WORDS.get(word, word) for word in text.lower().split())
-    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+    return " ".join(contractions.get(word, word) for word in words if word not in ARTICLES)
 
 
 def leave_one_out(answer: str, humans: list[str]) -> float:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import (
@@ -26,6 +26,14 @@ from components.evaluation.statistics import Comparison, Interval, compare, inte
 PREDICTIONS = "predictions.jsonl"
 BLIND_PREDICTIONS = "predictions_blind.jsonl"
 SCORES = "scores.json"
+
+
+@runtime_checkable
+class LeavesMissingOut(Protocol):
+    """A benchmark whose official headline does not count a missing answer as wrong."""
+
+    missing_rule: str
+    """What happens to missing answers, after "n answers are missing and ..."."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +239,10 @@ def _question(row: dict[str, Any], where: str) -> Question:
 
 
 def _note(benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int) -> str:
-    missing = f"incomplete: {num_missing} of {num_questions} answers are missing and count as wrong"
+    counted = (
+        benchmark.missing_rule if isinstance(benchmark, LeavesMissingOut) else "count as wrong"
+    )
+    missing = f"incomplete: {num_missing} of {num_questions} answers are missing and {counted}"
     subset = f"only parts worth {maximum:,.0f} of {benchmark.full_maximum:,.0f} points are present"
     parts = (
         missing if num_missing else "",

@@ -13,13 +13,17 @@ the official validation split is scored with the official formula.
         {"question_id": 262148000, "image": "COCO_val2014_000000262148.jpg",
          "text": "Where is he looking?\\nAnswer the question using a single word or phrase."}
     val2014/COCO_val2014_000000262148.jpg
+    llava_vqav2_mscoco_test-dev2015.jsonl, llava_vqav2_mscoco_test2015.jsonl (for the submission)
+        {"question_id": 262144000, "image": "COCO_test2015_000000262144.jpg", "category": "default",
+         "text": "Is the ball flying towards the batter?\\nAnswer the question using a single ..."}
+    test2015/COCO_test2015_000000262144.jpg
 
 Scored as by GT-Vision-Lab/VQA vqaEval.py at a013f00, on answers that LLaVA's EvalAI processor
 normalised first (scripts/convert_vqav2_for_submission.py at c121f04). If all ten humans agree, the
 tool normalises neither side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from components.evaluation.answers import flatten, leave_one_out, normalise_eval
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.submissions import Answer, Written, joined, write_json
 
 FORMAT_LINE = "Answer the question using a single word or phrase."
 
@@ -38,7 +43,11 @@ class Vqav2(MeanAccuracy):
     folder = "vqav2"
     headline_name = "VQA accuracy"
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    published = {"LLaVA-1.5-7B": 78.5, "LLaVA-1.5-13B": 80.0}  # arXiv 2310.03744 table 3 (test-dev)
+    published = {  # arXiv 2310.03744 table 3 (test-dev)
+        "LLaVA-1.5-7B": 78.5, "LLaVA-1.5-13B": 80.0, "LLaVA-1.5-13B-HD": 81.8,
+        "BLIP-2 Vic-13B": 65.0, "Shikra 13B": 77.4, "IDEFICS-9B": 50.9, "IDEFICS-80B": 60.0,
+        "Qwen-VL": 78.8, "Qwen-VL-Chat": 78.2,
+    }  # fmt: skip
     note = "validation split scored here; published figures are of test-dev, scored by EvalAI"
 
     def read(self, root: Path) -> list[Question]:
@@ -103,4 +112,52 @@ def _listed(path: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
+class Vqav2TestDev:
+    """The upload of test-dev: 107,394 questions are asked, and the file covers the whole of test
+    2015 (447,793), for the server takes no less; what was not asked is an empty answer.
+    """
+
+    name = "vqav2-test-dev"
+    benchmark = "vqav2"
+    server = "https://eval.ai/web/challenges/challenge-page/830/my-submission"
+    file_name = "vqav2_test-dev2015.json"
+
+    def read(self, root: Path) -> list[Question]:
+        path = root / "llava_vqav2_mscoco_test-dev2015.jsonl"
+        questions = []
+        for index, row in enumerate(read_jsonl(path), start=1):
+            where = f"{path}:{index}"
+            image = str(field(row, "image", where))
+            questions.append(
+                Question(
+                    id=str(field(row, "question_id", where)),
+                    benchmark=self.benchmark,
+                    prompt=field(row, "text", where),
+                    target=None,
+                    image_path=str(root / "test2015" / image),
+                    group=image,
+                    max_new_tokens=Vqav2.max_new_tokens,
+                )
+            )
+        return questions
+
+    def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
+        whole = root / "llava_vqav2_mscoco_test2015.jsonl"
+        keys = [
+            field(row, "question_id", f"{whole}:{index}")
+            for index, row in enumerate(read_jsonl(whole), start=1)
+        ]
+        found = joined(self.name, [str(key) for key in keys], answers, complete=False)
+        # An empty answer is written as it is: the processor would not change it.
+        rows = [
+            {"question_id": key, "answer": normalise_evalai(found.raws.get(str(key), ""))}
+            for key in keys
+        ]
+        write_json(path, rows)
+        asked = {question.id for question in self.read(root)}
+        missing = len(asked - found.raws.keys())
+        return Written(path, len(rows), missing, found.num_duplicates, found.num_unknown)
+
+
 BENCHMARK = Vqav2()
+SUBMISSIONS = (Vqav2TestDev(),)
