@@ -11,6 +11,7 @@ import base64
 import hashlib
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -196,6 +197,18 @@ def write_mme(folder: RawFolder, config: PocketConfig, rng: random.Random) -> No
 
 def write_mmbench(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
     """Write MMBench's dev table: every question once per rotation of its options."""
+    write_choice_table(folder, "eval/mmbench/mmbench_dev_20230712.tsv", config, rng)
+
+
+def write_choice_table(
+    folder: RawFolder,
+    path: str,
+    config: PocketConfig,
+    rng: random.Random,
+    say_question: Callable[[str], str] = str,
+    say_option: Callable[[str], str] = str,
+) -> None:
+    """Write a table in MMBench's format, its questions and options put into other words."""
     rows: list[dict[str, str]] = []
     for number in range(max(1, config.num_benchmark_questions // 5)):
         family, category, wider = MMBENCH_DECK[number % len(MMBENCH_DECK)]
@@ -208,9 +221,9 @@ def write_mmbench(folder: RawFolder, config: PocketConfig, rng: random.Random) -
             rows.append(
                 {
                     "index": str(number + turn * ROTATION),
-                    "question": choice.question,
+                    "question": say_question(choice.question),
                     "hint": "",
-                    **dict(zip(LETTERS, options, strict=True)),
+                    **dict(zip(LETTERS, map(say_option, options), strict=True)),
                     "answer": LETTERS[options.index(choice.answer)],
                     "category": category,
                     "image": picture,
@@ -225,9 +238,7 @@ def write_mmbench(folder: RawFolder, config: PocketConfig, rng: random.Random) -
         "\t".join(MMBENCH_COLUMNS),
         *("\t".join(row[c] for c in MMBENCH_COLUMNS) for row in rows),
     ]
-    folder.table(
-        "eval/mmbench/mmbench_dev_20230712.tsv", "".join(f"{line}\n" for line in lines), len(rows)
-    )
+    folder.table(path, "".join(f"{line}\n" for line in lines), len(rows))
 
 
 def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:

@@ -43,8 +43,8 @@ class PocketConfig(Config):
     choices_per_image: int = Field(default=1, ge=1, le=3)
     """A-OKVQA questions about one such picture."""
     num_benchmark_questions: int = Field(default=300, ge=8)
-    """Questions of VQAv2, GQA, TextVQA and MME; each POPE split has two thirds, MMBench a fifth
-    (times its rotations).
+    """Questions of VQAv2, GQA, TextVQA, MME, VizWiz, ScienceQA and SEED; each POPE split has two
+    thirds, MMBench and MMBench-CN a fifth (times their rotations).
     """
     num_benchmark_groceries: int = Field(default=24, ge=1)
     """Held-out pictures of the grocery benchmark."""

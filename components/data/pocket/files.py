@@ -1,4 +1,4 @@
-"""Writes the pocket world's files: JSON, JSON lines and JPEG pictures; equal input, equal bytes.
+"""Writes the pocket world's files: JSON, JSON lines and pictures; equal input, equal bytes.
 
 In: a root folder, rows and scenes. Out: files below the root, and counts of them. Knows no format
 of a data set.
@@ -10,16 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.pocket.scene import Scene, render
+from PIL import Image, ImageFilter
+
+from components.data.pocket.scene import CELL_PX, Scene, render
 
 JPEG_QUALITY = 92  # at 96 px a lower quality blurs signs; chroma is kept whole for the same reason
+BLUR_PX = CELL_PX / 2  # an object fills a cell: nothing of its shape is left
 
 
 def encode_picture(scene: Scene) -> bytes:
     """The rendered scene as a JPEG file."""
-    buffer = io.BytesIO()
-    render(scene).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return buffer.getvalue()
+    return _encoded(render(scene), "JPEG")
 
 
 class RawFolder:
@@ -36,11 +37,16 @@ class RawFolder:
         self._made: set[Path] = set()
 
     def picture(self, path: str, scene: Scene) -> None:
-        """Write the picture of a scene."""
-        self.bytes(path, encode_picture(scene))
-        self.num_images += 1
-        if self._on_picture:
-            self._on_picture(self.num_images)
+        """Write the picture of a scene: PNG where the name says so, else JPEG."""
+        png = path.endswith(".png")
+        self.bytes(path, _encoded(render(scene), "PNG") if png else encode_picture(scene))
+        self._count_picture()
+
+    def blurred(self, path: str, scene: Scene) -> None:
+        """Write the picture of a scene so far out of focus that no object can be told."""
+        out_of_focus = render(scene).filter(ImageFilter.GaussianBlur(BLUR_PX))
+        self.bytes(path, _encoded(out_of_focus, "JPEG"))
+        self._count_picture()
 
     def json(self, path: str, value: Any, num_rows: int) -> None:
         """Write one JSON value that holds `num_rows` rows."""
@@ -71,3 +77,17 @@ class RawFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(target.parent)
         target.write_bytes(content)
+
+    def _count_picture(self) -> None:
+        self.num_images += 1
+        if self._on_picture:
+            self._on_picture(self.num_images)
+
+
+def _encoded(picture: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "PNG":
+        picture.save(buffer, "PNG")
+    else:
+        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()

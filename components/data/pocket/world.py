@@ -22,8 +22,10 @@ from components.data.pocket import (
     annotation_files,
     benchmark_files,
     book_files,
+    choice_files,
     llava_files,
     region_files,
+    vizwiz_files,
 )
 from components.data.pocket.config import PocketConfig, RawData
 from components.data.pocket.files import RawFolder
@@ -35,6 +37,10 @@ BENCHMARKS: tuple[tuple[str, Callable[[RawFolder, PocketConfig, random.Random], 
     ("textvqa", benchmark_files.write_textvqa),
     ("mme", benchmark_files.write_mme),
     ("mmbench", benchmark_files.write_mmbench),
+    ("vizwiz", vizwiz_files.write_vizwiz),
+    ("scienceqa", choice_files.write_scienceqa),
+    ("mmbench_cn", choice_files.write_mmbench_cn),
+    ("seed", choice_files.write_seed),
     ("grocery", benchmark_files.write_groceries),
 )
 

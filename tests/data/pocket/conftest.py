@@ -33,7 +33,9 @@ class World(NamedTuple):
     scenes: dict[str, Scene]
     """The scene of each picture, by its path below the root."""
     table_scenes: list[Scene]
-    """The scenes of MMBench's pictures, which are inside the table."""
+    """The scenes of MMBench's pictures and then MMBench-CN's, which are inside the tables."""
+    blurred: set[str]
+    """Paths of the pictures that are out of focus."""
 
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text())
@@ -46,21 +48,29 @@ def write_recorded(config: PocketConfig, root: Path) -> World:
     """Write a world and keep the scenes."""
     scenes: dict[str, Scene] = {}
     table_scenes: list[Scene] = []
+    blurred: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         write, encode = files.RawFolder.picture, benchmark_files.encode_picture
+        write_blurred = files.RawFolder.blurred
 
         def picture(self: files.RawFolder, path: str, scene: Scene) -> None:
             scenes[path] = scene
             write(self, path, scene)
+
+        def picture_out_of_focus(self: files.RawFolder, path: str, scene: Scene) -> None:
+            scenes[path] = scene
+            blurred.add(path)
+            write_blurred(self, path, scene)
 
         def encode_picture(scene: Scene) -> bytes:
             table_scenes.append(scene)
             return encode(scene)
 
         patch.setattr(files.RawFolder, "picture", picture)
+        patch.setattr(files.RawFolder, "blurred", picture_out_of_focus)
         patch.setattr(benchmark_files, "encode_picture", encode_picture)
         record = write_world(config, root)
-    return World(root, record, scenes, table_scenes)
+    return World(root, record, scenes, table_scenes, blurred)
 
 
 @pytest.fixture(scope="session")

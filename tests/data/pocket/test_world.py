@@ -90,12 +90,16 @@ def test_held_out_pairs_meet_only_in_evaluation(world):
     assert sum(bool(pairs_of(scene) & HELD_OUT_PAIRS) for scene in held) > 20
 
 
-def test_every_picture_is_a_jpeg_of_the_scene_size(world):
-    paths = list(world.root.rglob("*.jpg"))
-    assert len(paths) == len(world.scenes) == world.record.num_images
-    for path in paths[::7]:
-        with Image.open(path) as picture:
-            assert (picture.format, picture.size, picture.mode) == ("JPEG", (SCENE_PX,) * 2, "RGB")
+def test_every_picture_has_the_scenes_size_and_the_format_of_its_name(world):
+    assert len(world.scenes) == world.record.num_images
+    assert {str(path.relative_to(world.root)) for path in world.root.rglob("*.jpg")} == {
+        path for path in world.scenes if path.endswith(".jpg")
+    }
+    for path in sorted(world.scenes)[::7]:
+        # SEED's pictures have no ending.
+        kind = "PNG" if path.endswith(".png") else "JPEG"
+        with Image.open(world.root / path) as picture:
+            assert (picture.format, picture.size, picture.mode) == (kind, (SCENE_PX,) * 2, "RGB")
 
 
 def test_the_record_counts_the_rows(world):
@@ -103,6 +107,9 @@ def test_the_record_counts_the_rows(world):
     assert rows["llava_pretrain/blip_laion_cc_sbu_558k.json"] == 60
     assert rows["eval/pope/llava_pope_test.jsonl"] == 3 * 80
     assert rows["eval/mmbench/mmbench_dev_20230712.tsv"] == 24 * 4
+    assert rows["eval/mmbench_cn/mmbench_dev_cn_20231003.tsv"] == 24 * 4
+    for path in ("vizwiz/val.json", "scienceqa/problems.json", "seed_bench/SEED-Bench.json"):
+        assert rows[f"eval/{path}"] == 120
     for path in rows:
         assert (world.root / path).exists()
 
