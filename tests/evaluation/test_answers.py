@@ -4,8 +4,10 @@ import pytest
 
 from components.evaluation.answers import (
     CONTRACTIONS,
+    VIZWIZ_CONTRACTIONS,
     leave_one_out,
     normalise_evalai,
+    normalise_vizwiz,
     normalise_vqa,
 )
 
@@ -61,6 +63,32 @@ def test_evalai_normaliser(text: str, expected: str) -> None:
 )
 def test_vqa_tool_normaliser(text: str, expected: str) -> None:
     assert normalise_vqa(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("didnt", "didn`t"),  # grave accents in the API's table
+        ("didn't", "didn't"),
+        ("cant", "can't"),
+        ("weve", "we've"),
+        ("couldn'tve", "couldn`t`ve"),
+        ("hadn'tve", "hadn`t`ve"),
+        ("couldnt've", "couldnt've"),  # that key has a grave accent, which is gone by then
+        ("didn`t", "didn t"),
+        ("dog's", "dog's"),
+        ("The Two", "2"),
+        ("none", "0"),
+        ("red-white", "red white"),
+    ],
+)
+def test_vizwiz_normaliser(text: str, expected: str) -> None:
+    assert normalise_vizwiz(text) == expected
+
+
+def test_vizwiz_restores_seventy_five_words() -> None:
+    assert len(VIZWIZ_CONTRACTIONS) == 75
+    assert sum("`" not in form for form in VIZWIZ_CONTRACTIONS.values()) == 8
 
 
 def test_contractions_have_the_official_size() -> None:

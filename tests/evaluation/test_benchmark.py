@@ -9,6 +9,7 @@ from components.evaluation.benchmark import Question, benchmark_names, get_bench
 def test_every_file_holds_a_benchmark_of_its_name() -> None:
     names = benchmark_names()
     assert {"pope", "vqav2", "gqa", "textvqa", "mme", "mmbench", "grocery"} <= set(names)
+    assert {"vizwiz", "scienceqa", "mmbench_cn", "seed"} <= set(names)
     for name in names:
         benchmark = get_benchmark(name)
         assert benchmark.name == name
