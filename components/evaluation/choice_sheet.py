@@ -38,7 +38,8 @@ class ChoiceSheet:
     def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
         rows = list(table_rows(root / self._table))
         found = joined(self.name, [row["index"] for row in rows], answers, complete=False)
-        columns = [column for column in rows[0] if column not in DROPPED]
+        # Cells beyond the last column have no name.
+        columns = [column for column in rows[0] if column and column not in DROPPED]
         columns.insert(PREDICTION_PLACE, "prediction")
         lines = [
             [_cell(column, row, found.raws.get(row["index"])) for column in columns] for row in rows

@@ -85,6 +85,32 @@ def read_answers(path: str | Path) -> Iterator[Answer]:
         yield str(field(row, "question_id", where)), raw
 
 
+def read_unanswered(
+    path: Path, benchmark: str, images: Path, max_new_tokens: int
+) -> list[Question]:
+    """Return the questions of one of the original's files whose answers are not public.
+
+    Pictures are in the folder `images`; `meta` holds the picture's name.
+    """
+    questions = []
+    for index, row in enumerate(read_jsonl(path), start=1):
+        where = f"{path}:{index}"
+        image = str(field(row, "image", where))
+        questions.append(
+            Question(
+                id=str(field(row, "question_id", where)),
+                benchmark=benchmark,
+                prompt=field(row, "text", where),
+                target=None,
+                image_path=str(images / image),
+                group=image,
+                max_new_tokens=max_new_tokens,
+                meta={"image": image},
+            )
+        )
+    return questions
+
+
 @dataclass(frozen=True)
 class JoinedAnswers:
     """Raw outputs by id, and what did not fit."""

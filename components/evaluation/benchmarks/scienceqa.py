@@ -118,11 +118,12 @@ class Scienceqa(MeanAccuracy):
                     yield prediction.question.cluster, 0, prediction.score
                     # Absent from the sum and from the number, as in the original.
                     yield prediction.question.cluster, 1, float(prediction.raw is not None)
+                    yield prediction.question.cluster, 2, 1.0
 
-        return tally(entries(), num_columns=2)
+        return tally(entries(), num_columns=3)
 
     def maximum(self, totals: FloatArray) -> float:
-        return 100.0 if totals[1] > 0 else 0.0
+        return 100.0 if totals[2] > 0 else 0.0  # no score without a question that has a picture
 
     def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         return {

@@ -27,9 +27,15 @@ from typing import Any
 from components.core.errors import DataError
 from components.evaluation.answers import leave_one_out, normalise_evalai, normalise_vizwiz
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, read_json
 from components.evaluation.metrics import MeanAccuracy, percent_by
-from components.evaluation.submissions import Answer, Written, joined, write_json
+from components.evaluation.submissions import (
+    Answer,
+    Written,
+    joined,
+    read_unanswered,
+    write_json,
+)
 
 INSUFFICIENT_LINE = "When the provided information is insufficient, respond with 'Unanswerable'."
 FORMAT_LINE = "Answer the question using a single word or phrase."
@@ -139,23 +145,7 @@ class VizwizTest:
 
     def read(self, root: Path) -> list[Question]:
         path = root / "llava_test.jsonl"
-        questions = []
-        for index, row in enumerate(read_jsonl(path), start=1):
-            where = f"{path}:{index}"
-            image = str(field(row, "image", where))
-            questions.append(
-                Question(
-                    id=str(field(row, "question_id", where)),
-                    benchmark=self.benchmark,
-                    prompt=field(row, "text", where),
-                    target=None,
-                    image_path=str(root / "test" / image),
-                    group=image,
-                    max_new_tokens=Vizwiz.max_new_tokens,
-                    meta={"image": image},
-                )
-            )
-        return questions
+        return read_unanswered(path, self.benchmark, root / "test", Vizwiz.max_new_tokens)
 
     def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
         """The original's converter stops at a missing answer, and so does this."""

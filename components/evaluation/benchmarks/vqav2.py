@@ -32,7 +32,13 @@ from components.evaluation.answers import flatten, leave_one_out, normalise_eval
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.metrics import MeanAccuracy, percent_by
-from components.evaluation.submissions import Answer, Written, joined, write_json
+from components.evaluation.submissions import (
+    Answer,
+    Written,
+    joined,
+    read_unanswered,
+    write_json,
+)
 
 FORMAT_LINE = "Answer the question using a single word or phrase."
 
@@ -124,22 +130,7 @@ class Vqav2TestDev:
 
     def read(self, root: Path) -> list[Question]:
         path = root / "llava_vqav2_mscoco_test-dev2015.jsonl"
-        questions = []
-        for index, row in enumerate(read_jsonl(path), start=1):
-            where = f"{path}:{index}"
-            image = str(field(row, "image", where))
-            questions.append(
-                Question(
-                    id=str(field(row, "question_id", where)),
-                    benchmark=self.benchmark,
-                    prompt=field(row, "text", where),
-                    target=None,
-                    image_path=str(root / "test2015" / image),
-                    group=image,
-                    max_new_tokens=Vqav2.max_new_tokens,
-                )
-            )
-        return questions
+        return read_unanswered(path, self.benchmark, root / "test2015", Vqav2.max_new_tokens)
 
     def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
         whole = root / "llava_vqav2_mscoco_test2015.jsonl"

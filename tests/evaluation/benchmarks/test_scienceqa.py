@@ -147,9 +147,15 @@ def test_a_missing_answer_leaves_img_and_is_wrong_elsewhere(tmp_path: Path) -> N
     assert "incomplete: 2 of 5 answers are missing and are left out of the score" in scores.note
 
 
-def test_without_an_answered_picture_there_is_no_score(tmp_path: Path) -> None:
+def test_without_an_answer_on_a_picture_the_score_is_zero(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
-    with pytest.raises(DataError, match="none of the 5 questions counts"):
+    scores = summarise(BENCHMARK, predict(BENCHMARK, questions, {"4": "B"}))
+    assert (scores.headline_percent, scores.num_missing) == (0.0, 4)
+
+
+def test_without_a_question_on_a_picture_there_is_no_score(tmp_path: Path) -> None:
+    questions = [q for q in BENCHMARK.read(write(tmp_path)) if q.image_path is None]
+    with pytest.raises(DataError, match="none of the 2 questions counts"):
         summarise(BENCHMARK, predict(BENCHMARK, questions, {"4": "B"}))
 
 
