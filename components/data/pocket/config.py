@@ -13,7 +13,7 @@ from components.core.config import Config
 class PocketConfig(Config):
     """How much of the pocket world is written.
 
-    The defaults are for a laptop: about 7,900 pictures, 50 MB, seconds.
+    The defaults are for a laptop: about 8,700 pictures, 50 MB, seconds.
     """
 
     seed: int = 0

@@ -3,7 +3,8 @@ dev split.
 
     mmbench_dev_20230712.tsv
         columns: index question hint A B C D answer category l2-category source comment image
-        1,164 questions and their rotations; rotation k has index + k x 1,000,000; `image` is base64
+        1,176 questions in 4,377 rows, their rotations (counted in LLaVA-1.5-13B's uploaded sheet;
+        the paper tells of 1,164); rotation k has index + k x 1,000,000; `image` is base64
         (or the index of the row that has it); empty cells read as nan.
 
 Scored as by VLMEvalKit at e8e78f05 without a language model (`exact_matching`): the letter is found
