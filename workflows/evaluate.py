@@ -29,6 +29,7 @@ from components.core.logs import format_duration
 from components.core.store import Store
 from components.evaluation.benchmark import benchmark_names, get_benchmark
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
+from components.evaluation.submissions import Written, get_submission, submission_folder
 from components.evaluation.targets import Target
 from components.model.folders import local_folder, pin
 from workflows.base import folder_digest
@@ -132,6 +133,35 @@ def evaluate_model(
         shutil.rmtree(place / _RESUME, ignore_errors=True)
         scores.append(found)
     return folder, scores
+
+
+def write_submission(
+    name: str,
+    model: Judged,
+    raw: Path,
+    config: EvaluationConfig,
+    output: Path | None,
+    home: Home,
+    console: Console,
+) -> Written:
+    """Ask a model what a benchmark's server keeps the answers of, and write the server's file.
+
+    Answers of an interrupted run are not asked for again. Raises ConfigError for an unknown
+    submission, DataError for files it cannot use or a file that the server would refuse.
+    """
+    from components.evaluation.generate import ask
+    from components.evaluation.resume import ResumeLog
+
+    submission = get_submission(name)
+    root = submission_folder(submission, raw)
+    questions = submission.read(root)
+    folder = _default_output(home, model, raw, config) / name
+    path = output or folder / submission.file_name
+    with _Shown(console, name) as shown:
+        resume = ResumeLog(folder / _RESUME)
+        target = model.open(config)
+        answers = ask(target, {name: questions}, config.batch_size, resume, shown.move)[name]
+    return submission.write(root, answers.items(), path)
 
 
 def result_folders(places: Sequence[Path]) -> list[Path]:

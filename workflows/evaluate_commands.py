@@ -18,17 +18,38 @@ console = Console()
 
 evaluate_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
+JudgedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder, s3:// address, NAME@ALIAS, NAME/VERSION, organisation/name on the hub, "
+        "or http(s)://HOST of an OpenAI-compatible API.",
+        show_default=False,
+    ),
+]
+RawOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder whose eval/ holds the benchmarks. Default: the drawn pocket world.",
+        show_default=False,
+    ),
+]
+BatchOption = Annotated[int, typer.Option(help="Questions answered at a time.", min=1)]
+DtypeOption = Annotated[
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="Numbers of the weights.")
+]
+ApiModelOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Model of an API that has several. The key is read from OPENAI_API_KEY.",
+        show_default=False,
+    ),
+]
+
 
 @evaluate_app.command("eval")
 def eval_(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="Folder, s3:// address, NAME@ALIAS, NAME/VERSION, organisation/name on the hub, "
-            "or http(s)://HOST of an OpenAI-compatible API.",
-            show_default=False,
-        ),
-    ],
+    model: JudgedArgument,
     benchmarks: Annotated[
         list[str] | None,
         typer.Option(
@@ -38,31 +59,17 @@ def eval_(
             show_default=False,
         ),
     ] = None,
-    raw: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder whose eval/ holds the benchmarks. Default: the drawn pocket world.",
-            show_default=False,
-        ),
-    ] = None,
+    raw: RawOption = None,
     limit: Annotated[
         int, typer.Option(help="About so many questions of each benchmark; 0 for all.", min=0)
     ] = 0,
-    batch_size: Annotated[int, typer.Option(help="Questions answered at a time.", min=1)] = 32,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Numbers of the weights.")
-    ] = "float32",
+    batch_size: BatchOption = 32,
+    dtype: DtypeOption = "float32",
     blind: Annotated[
         bool, typer.Option(help="Ask again with the pictures shuffled, as a control.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Of the draw, the shuffle and the intervals.")] = 0,
-    api_model: Annotated[
-        str | None,
-        typer.Option(
-            help="Model of an API that has several. The key is read from OPENAI_API_KEY.",
-            show_default=False,
-        ),
-    ] = None,
+    api_model: ApiModelOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -114,3 +121,41 @@ def score(
 
     found = [score_predictions(place, seed=seed) for place in evaluate.result_folders(folders)]
     evaluate.show_scores(console, "from the answers", found)
+
+
+@evaluate_app.command()
+def submission(
+    name: Annotated[str, typer.Argument(help="Such as vqav2-test-dev; a wrong name lists all.")],
+    model: JudgedArgument,
+    raw: RawOption = None,
+    batch_size: BatchOption = 32,
+    dtype: DtypeOption = "float32",
+    api_model: ApiModelOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. Default: below .lavaflow/evaluations.", show_default=False
+        ),
+    ] = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Answer a benchmark whose server keeps the right answers, and write the file it takes."""
+    from components.evaluation.config import EvaluationConfig
+    from components.evaluation.submissions import get_submission
+    from workflows import evaluate
+
+    quieten_transformers()
+    server = get_submission(name).server
+    where = open_home(home, store, tracking)
+    judged = evaluate.find_model(where, model, api_model)
+    config = EvaluationConfig(batch_size=batch_size, dtype=dtype)
+    folder = evaluate.find_raw(where, raw)
+    written = evaluate.write_submission(name, judged, folder, config, output, where, console)
+    empty = f", {written.num_missing:,} of them empty" if written.num_missing else ""
+    console.print(
+        f"{written.path}: {written.num_rows:,} answers{empty}, for {server}",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -8,7 +8,7 @@ import pytest
 from components.core.store import Store
 from components.registry.versions import Registration, Registry
 from tests.conftest import BUCKET
-from tests.evaluation.conftest import write_checkpoint, write_json, write_picture
+from tests.evaluation.conftest import write_checkpoint, write_json, write_lines, write_picture
 from tests.evaluation.tiny_api import parts, said, tiny_api
 from tests.workflows.command_line import Lavaflow
 
@@ -131,3 +131,31 @@ def test_without_a_raw_folder_the_drawn_world_is_taken_or_asked_for(
     assert done.returncode == 2
     assert "--raw" in done.stderr
     assert "lavaflow run tiny --only raw" in done.stderr
+
+
+def test_a_submission_is_answered_and_written(
+    lavaflow: Lavaflow, raw: Path, tmp_path: Path
+) -> None:
+    folder = raw / "eval" / "vqav2"
+    rows = [
+        {"question_id": number, "image": f"n{number}.jpg", "text": f"w{number} is it?"}
+        for number in range(3)
+    ]
+    for row in rows:
+        write_picture(folder / "test2015" / row["image"], 9 * row["question_id"])
+    write_lines(folder / "llava_vqav2_mscoco_test-dev2015.jsonl", rows[:2])
+    write_lines(folder / "llava_vqav2_mscoco_test2015.jsonl", rows)
+    with tiny_api(lambda body: said(parts(body)[0].split()[0].upper() + ".")) as (url, asked):
+        words = ("submission", "vqav2-test-dev", url, "--raw", raw, "--output", "upload.json")
+        done = lavaflow(*words)
+        again = lavaflow(*words)
+    assert done.returncode == again.returncode == 0, done.stderr
+    assert len(asked) == 2, "an answer is not asked for again"
+    upload = {
+        row["question_id"]: row["answer"] for row in json.loads(Path("upload.json").read_text())
+    }
+    assert upload == {0: "w0", 1: "w1", 2: ""}
+    assert "3 answers, " in done.stdout
+    unknown = lavaflow("submission", "vqav2", url)
+    assert unknown.returncode == 2
+    assert "vqav2-test-dev" in unknown.stderr
