@@ -15,7 +15,7 @@ they cover.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,6 @@ from components.evaluation.benchmark import Counts, FloatArray
 
 LEVEL = 0.95
 _TAIL = (1 - LEVEL) / 2
-_NORMAL = 1.959963984540054  # what a normal variable stays below with 1 - _TAIL
 # Weights of at most so many clusters x resamples are in memory at once (8 bytes each).
 _BLOCK = 4_000_000
 # A variance in squared percent below this is rounding.
@@ -113,17 +112,43 @@ def compare(
 
 
 def t_quantile(freedom: float) -> float:
-    """Return what Student's t stays below with probability 0.975, for 1 degree of freedom or more;
-    right to four digits.
+    """Return what Student's t stays below with probability 0.975; fewer degrees than 1 are 1."""
+    freedom = min(max(1.0, freedom), 1e6)
+    angles, areas = _student(freedom)
+    return math.sqrt(freedom) * math.tan(float(np.interp(LEVEL, areas, angles)))
+
+
+def t_tails(t: float, freedom: float) -> float:
+    """Return the chance that Student's t is as far from 0 as `t` or farther."""
+    freedom = min(max(1.0, freedom), 1e6)
+    angles, areas = _student(freedom)
+    place = math.atan(abs(t) / math.sqrt(freedom))
+    return 1.0 - float(np.interp(place, angles, areas))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for being several (Holm 1979): the chance of even one false finding
+    among all stays below the level that each is held against.
     """
-    freedom = max(1.0, freedom)
-    if freedom > 200:  # first term of Cornish and Fisher
-        return _NORMAL + (_NORMAL**3 + _NORMAL) / (4 * freedom)
-    # With t = sqrt(freedom) tan(angle) the density is cos(angle)^(freedom - 1).
-    angles = np.linspace(0.0, math.pi / 2, 20_001)
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    corrected, largest = [1.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def _student(freedom: float) -> tuple[FloatArray, FloatArray]:
+    """Return angles and the chance that |t| is below sqrt(freedom) tan(angle).
+
+    With t = sqrt(freedom) tan(angle) the density is cos(angle)^(freedom - 1).
+    """
+    # Where freedom is large all of it lies at small angles: 40 standard deviations are enough.
+    last = min(math.pi / 2, 40 / math.sqrt(freedom))
+    angles = np.linspace(0.0, last, 20_001)
     density = np.abs(np.cos(angles)) ** (freedom - 1)
     areas = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return math.sqrt(freedom) * math.tan(float(np.interp(LEVEL, areas / areas[-1], angles)))
+    return angles, areas / areas[-1]
 
 
 @dataclass(frozen=True)
