@@ -169,7 +169,7 @@ def correction_note(comparison: ModelComparison) -> str:
     """Return what the p-values mean, in one sentence."""
     count = len(comparison.rows)
     return (
-        "p: permutation test of `no difference`"
+        "p: permutation test that the two do not differ"
         + (f", Holm's correction over {count} benchmarks" if count > 1 else "")
         + f"; better or worse where p is at most {LEVEL}"
     )

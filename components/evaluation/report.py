@@ -19,7 +19,9 @@ _NOT_IN_METRIC_NAMES = re.compile(r"[^\w\-./: ]")
 
 
 def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -> Table:
-    """Return one row per benchmark, in the order given."""
+    """Return one row per benchmark, in the order given; no published figure beside a score that is
+    not comparable.
+    """
     table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark")  # wraps rather than losing its end
     for name in ("score", "95% interval", "blind", "difference", "asked", "published"):
@@ -53,8 +55,18 @@ def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
             )
         if row.num_blind_missing:
             parts.append(f"{row.num_blind_missing} blind answers are missing")
+        if not is_comparable(row) and "not comparable" not in row.note.lower():
+            parts.append("not comparable with published scores")
         lines.append(f"{row.title or row.benchmark}: {'; '.join(parts)}")
     return lines
+
+
+def is_comparable(scores: BenchmarkScores) -> bool:
+    """Return whether the scores may stand beside published ones; an offline stand-in for a judge
+    may not.
+    """
+    said = getattr(scores, "comparable", True)
+    return bool(said) and "not comparable" not in scores.note.lower()
 
 
 def metrics(scores: BenchmarkScores) -> dict[str, float]:
@@ -90,5 +102,5 @@ def _difference(row: BenchmarkScores) -> str:
 
 
 def _published(row: BenchmarkScores, reference: str) -> str:
-    value = row.published.get(reference)
+    value = row.published.get(reference) if is_comparable(row) else None
     return "-" if value is None else f"{value:,.1f}"

@@ -60,6 +60,16 @@ def test_notes_tell_what_is_measured_and_what_spoils_a_comparison() -> None:
     ]
 
 
+def test_no_published_figure_stands_beside_a_stand_in() -> None:
+    proxy = POPE.with_(note="overlap with the reference; not comparable")
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(score_table([proxy]))
+    assert "87.2" in captured.get()
+    assert "85.9" not in captured.get()
+    assert "not comparable" in notes([proxy])[0]
+
+
 def test_metrics_are_named_by_benchmark() -> None:
     found = metrics(POPE)
     assert found["eval/pope/percent"] == 87.25
