@@ -63,14 +63,19 @@ def interval(counts: Counts, headline: Headline, samples: int = 2000, seed: int 
     value = found.value
     if found.num_clusters == 1:
         return Interval(value, min(0.0, value), max(100.0, value))
-    t = t_quantile(found.num_clusters - found.num_strata)
+    freedom = float(found.num_clusters - found.num_strata)
     if not 0.0 <= value <= 100.0:  # a ratio to a reference that was beaten is no share of anything
-        half = t * math.sqrt(found.variance)
+        half = t_quantile(min(freedom, found.freedom)) * math.sqrt(found.variance)
         return Interval(value, value - half, value + half)
     share = value / 100.0
     size = float(found.num_clusters)
     if found.variance > 0.0 and 0.0 < share < 1.0:
         size = share * (1 - share) / (found.variance / 1e4)
+        # Wilson's knows how unsure the variance of right and wrong answers is; where clusters vary
+        # more unevenly than that, there is less to rely on.
+        uneven = 1 / found.freedom - (1 / (share * (1 - share)) - 4) / (2 * size)
+        freedom = 1 / (1 / freedom + max(0.0, uneven))
+    t = t_quantile(freedom)
     middle = share + t**2 / (2 * size)
     half = t * math.sqrt(share * (1 - share) / size + t**2 / (4 * size**2))
     low, high = (100.0 * (middle + sign * half) / (1 + t**2 / size) for sign in (-1, 1))

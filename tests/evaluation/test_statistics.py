@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import Counts, FloatArray
@@ -112,6 +114,28 @@ def test_subtasks_of_one_picture_are_put_together() -> None:
     assert found.low < found.value < found.high
     both = interval(subtasks(1, 1), two_subtasks)
     assert both.high - both.low > 80
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(
+        st.tuples(st.integers(0, 6), st.integers(1, 6), st.sampled_from("abc")), min_size=1
+    )
+)
+def test_an_interval_holds_its_score_and_stays_on_the_scale(
+    cells: list[tuple[int, int, str]],
+) -> None:
+    table = np.array([[min(right, asked), asked] for right, asked, _ in cells], dtype=float)
+    names = tuple(map(str, range(len(cells))))
+    for strata in (None, tuple(stratum for _, _, stratum in cells)):
+        found = interval(Counts(names, table, strata), mean_percent, 100)
+        assert 0.0 <= found.low <= found.value <= found.high <= 100.0
+        assert found.high > found.low  # nothing is certain
+        apart = compare(
+            Counts(names, table, strata), Counts(names, table[::-1], strata), mean_percent, 100
+        )
+        assert apart.low <= apart.difference <= apart.high
+        assert apart.high > apart.low
 
 
 def test_large_benchmarks_are_resampled_in_blocks() -> None:
