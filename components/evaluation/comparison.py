@@ -22,7 +22,7 @@ from components.evaluation.statistics import compare, holm
 
 LEVEL = 0.05
 
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "unclear"]
 
 
 class ChangedQuestion(Config):
@@ -67,9 +67,11 @@ class BenchmarkComparison(Config):
 
     @property
     def verdict(self) -> Verdict:
-        """`better` or `worse` where the corrected p-value is at most 0.05."""
+        """`better` or `worse` where the corrected p-value is at most 0.05; `unclear` does not mean
+        that the models are equal, the interval says how far apart they may be.
+        """
         if self.p_corrected > LEVEL:
-            return "no difference shown"
+            return "unclear"
         return "better" if self.difference_percent > 0 else "worse"
 
 
@@ -116,7 +118,9 @@ def compare_models(
 
 
 def comparison_table(comparison: ModelComparison) -> Table:
-    """Return one row per benchmark; p is corrected over all of them."""
+    """Return one row per benchmark; p is corrected over all of them, `+ / -` counts the questions
+    that B scores higher and lower.
+    """
     table = Table(
         title=f"B = {comparison.b_name} against A = {comparison.a_name}, 0 to 100",
         caption=correction_note(comparison),
@@ -126,9 +130,9 @@ def comparison_table(comparison: ModelComparison) -> Table:
         pad_edge=False,
     )
     table.add_column("benchmark")
-    for name in ("A", "B", "B - A", "95% interval", "p", "gained", "lost"):
+    for name in ("A", "B", "B - A", "95% interval", "p", "+ / -"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("B is")
+    table.add_column("B is", no_wrap=True)
     for row in comparison.rows:
         table.add_row(
             row.title,
@@ -137,8 +141,7 @@ def comparison_table(comparison: ModelComparison) -> Table:
             f"{row.difference_percent:+.1f}",
             f"{row.ci_low:+.1f} to {row.ci_high:+.1f}",
             p_text(row.p_corrected),
-            f"{len(row.gained):,}",
-            f"{len(row.lost):,}",
+            f"{len(row.gained):,} / {len(row.lost):,}",
             row.verdict,
         )
     return table

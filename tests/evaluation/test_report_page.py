@@ -313,7 +313,7 @@ def test_a_browser_draws_a_comparison(tmp_path: Path, gqa_root: Path, width: int
     assert found["title"] == f"new {ACT} against old"
     assert found["cards"] == 8
     assert ACT in found["said"]
-    for part in ("+25.0", "6", "3 lost, 6 gained", "no difference shown"):
+    for part in ("+25.0", "6", "3 lost, 6 gained", "unclear"):
         assert part in found["text"]
     assert console == []
 
