@@ -26,12 +26,13 @@ from rich.progress import (
 
 from components.core.errors import ConfigError, DataError
 from components.core.logs import format_duration
-from components.core.store import Store
+from components.core.store import Store, local_copy
 from components.evaluation.benchmark import benchmark_names, get_benchmark
-from components.evaluation.config import BenchmarkScores, EvaluationConfig
+from components.evaluation.config import REPORT, BenchmarkScores, EvaluationConfig
 from components.evaluation.submissions import Written, get_submission, submission_folder
 from components.evaluation.targets import Target
 from components.model.folders import local_folder, pin
+from components.registry.versions import Registry
 from workflows.base import folder_digest
 from workflows.home import Home, api_key
 from workflows.references import find_version, names_version
@@ -112,8 +113,9 @@ def evaluate_model(
     force: bool,
     console: Console,
 ) -> tuple[Path, list[BenchmarkScores]]:
-    """Return the folder of the results and the scores, benchmark by benchmark."""
+    """Return the folder of the results, with a page that shows them, and the scores."""
     from components.evaluation.evaluate import evaluate
+    from components.evaluation.report_page import write_report
 
     folder = output or _default_output(home, model, raw, config)
     target: Target | None = None
@@ -132,6 +134,7 @@ def evaluate_model(
             )
         shutil.rmtree(place / _RESUME, ignore_errors=True)
         scores.append(found)
+    write_report([folder / name for name in config.benchmarks], folder / REPORT, model.name, raw)
     return folder, scores
 
 
@@ -162,6 +165,22 @@ def write_submission(
         target = model.open(config)
         answers = ask(target, {name: questions}, config.batch_size, resume, shown.move)[name]
     return submission.write(root, answers.items(), path)
+
+
+def results_of(home: Home, side: str) -> tuple[list[Path], str]:
+    """Return the result folders that a word names, and what to call them.
+
+    A folder that `eval` wrote, or a registered version, whose results the chain has in its store.
+    Raises ConfigError for a place without results, RegistryError for an unknown version.
+    """
+    if not names_version(side):
+        place = Path(side).expanduser()
+        return result_folders([place]), place.resolve().name
+    version = Registry(home.tracking_uri).resolve(side)
+    folders = [local_copy(row.uri) for row in version.scores if row.uri]
+    if not folders:
+        raise ConfigError(f"{version.reference} was registered without results")
+    return folders, version.reference
 
 
 def result_folders(places: Sequence[Path]) -> list[Path]:

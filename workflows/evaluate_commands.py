@@ -1,9 +1,11 @@
-"""The commands that judge models: `lavaflow eval` and `lavaflow score`.
+"""The commands that judge models: `lavaflow eval`, `score`, `compare` and `submission`.
 
 In: options of the command line. Out: tables on the terminal, folders with every answer. The work is
 in `workflows/evaluate.py` and the evaluation floor, imported when a command runs.
 """
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,7 +87,7 @@ def eval_(
     home: HomeOption = None,
 ) -> None:
     """Judge any model on the benchmarks; the same command goes on after an interruption."""
-    from components.evaluation.config import EvaluationConfig
+    from components.evaluation.config import REPORT, EvaluationConfig
     from workflows import evaluate
 
     quieten_transformers()
@@ -103,6 +105,7 @@ def eval_(
     results, scores = evaluate.evaluate_model(where, judged, folder, config, output, force, console)
     evaluate.show_scores(console, judged.name, scores)
     console.print(f"every answer: {results}", highlight=False, soft_wrap=True)
+    console.print(f"to look at:   {results / REPORT}", highlight=False, soft_wrap=True)
 
 
 @evaluate_app.command()
@@ -115,12 +118,67 @@ def score(
     ],
     seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
 ) -> None:
-    """Compute scores anew from the answers that were written, without a model."""
+    """Compute scores anew from the answers that were written, without a model.
+
+    Of several models (as trained with several seeds) also mean and deviation.
+    """
     from components.evaluation.score import score_predictions
+    from components.evaluation.seeds import seeds_table, summarise_seeds
     from workflows import evaluate
 
-    found = [score_predictions(place, seed=seed) for place in evaluate.result_folders(folders)]
+    places = evaluate.result_folders(folders)
+    found = [score_predictions(place, seed=seed) for place in places]
     evaluate.show_scores(console, "from the answers", found)
+    groups: dict[str, list[Path]] = {}
+    for place, row in zip(places, found, strict=True):
+        groups.setdefault(row.benchmark, []).append(place)
+    several = [summarise_seeds(group) for group in groups.values() if len(group) > 1]
+    if several:
+        console.print(seeds_table(several))
+
+
+@evaluate_app.command()
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of results that eval wrote, or NAME@ALIAS, NAME/VERSION.",
+            show_default=False,
+        ),
+    ],
+    b: Annotated[str, typer.Argument(help="The same, of the other.", show_default=False)],
+    changed: Annotated[
+        int, typer.Option(help="Show so many changed questions of each kind.", min=0)
+    ] = 5,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML page with the changed questions.", show_default=False),
+    ] = None,
+    raw: RawOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Compare two models question by question: difference, interval, significance."""
+    from components.evaluation.comparison import changed_table, compare_models, comparison_table
+    from components.evaluation.comparison_page import write_comparison
+    from workflows import evaluate
+
+    where = open_home(home, store, tracking)
+    (a_folders, a_name), (b_folders, b_name) = (evaluate.results_of(where, side) for side in (a, b))
+    found = compare_models(a_folders, b_folders, a_name, b_name, seed=seed)
+    if as_json:
+        sys.stdout.write(json.dumps(found.model_dump(mode="json")) + "\n")
+    else:
+        console.print(comparison_table(found))
+        for row in found.rows:
+            if changed and (row.gained or row.lost):
+                console.print(changed_table(row, changed))
+    if page is not None:
+        shown = evaluate.find_raw(where, raw) if raw is not None else None
+        write_comparison(found, page, shown)
 
 
 @evaluate_app.command()

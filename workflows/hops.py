@@ -15,7 +15,7 @@ from components.core.errors import DataError
 from components.core.store import Store
 from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
-from components.evaluation.config import BenchmarkScores, EvaluationConfig
+from components.evaluation.config import REPORT, BenchmarkScores, EvaluationConfig
 from components.training.config import ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from workflows.artifacts import (
@@ -113,10 +113,15 @@ def evaluate(
 
 
 def register(
-    chain: Chain, recipe: PipelineConfig, model: Handle, scores: Sequence[Handle], tracking_uri: str
+    chain: Chain,
+    recipe: PipelineConfig,
+    model: Handle,
+    scores: Sequence[Handle],
+    raw_data: Handle | RawData,
+    tracking_uri: str,
 ) -> Handle:
-    """A version in the registry with lineage and card; the gate says whether it may become
-    champion.
+    """A version in the registry with lineage, card and a page of its results; the gate says whether
+    it may become champion.
     """
     return chain.add(
         "register",
@@ -127,7 +132,7 @@ def register(
             tracking_uri=tracking_uri,
             gate=recipe.registry.gate,
         ),
-        inputs={"model": model, "scores": list(scores)},
+        inputs={"model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,
         resources=COORDINATES,
         retries=2,
@@ -236,11 +241,20 @@ def register_version(
 ) -> RegisteredVersion:
     """Step function of `register`."""
     from components.evaluation.pool import release
+    from components.evaluation.report_page import write_report
     from workflows.registration import register_model
 
     # All scores are there: what the evaluators hold is wanted by the service.
     release(inputs["model"].digest)
-    return register_model(config, inputs["model"], inputs["scores"], context)
+    registered = register_model(config, inputs["model"], inputs["scores"], context)
+    page = write_report(
+        [context.input_path(scores) for scores in inputs["scores"]],
+        context.output_path / REPORT,
+        f"{registered.model_name}/{registered.version}",
+        _raw_with_benchmarks(inputs["raw"], context),
+    )
+    context.log_artifact(page, REPORT)
+    return registered
 
 
 def deploy_version(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from components.core.artifact import Artifact
 from components.core.logs import format_duration
-from components.evaluation.config import BenchmarkScores
+from components.evaluation.config import REPORT, BenchmarkScores
 from workflows.artifacts import Deployment, RegisteredVersion
 from workflows.home import Home
 from workflows.pipeline import Pipeline
@@ -174,6 +174,7 @@ def _print_version(console: Console, version: RegisteredVersion) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    console.print(f"  to look at  {version.uri}/{REPORT}", highlight=False, soft_wrap=True)
 
 
 def _print_answers(console: Console, service: Deployment, fresh: bool) -> None:

@@ -13,6 +13,10 @@ from components.core.config import Config
 LLAVA15_BENCHMARKS = ("vqav2", "gqa", "textvqa", "pope", "mme", "mmbench")
 
 
+REPORT = "report.html"
+"""Name of the page that shows a model's results, among the files of whoever wrote it."""
+
+
 class EvaluationConfig(Config):
     """How a model is asked and scored. Decoding is always greedy, as in LLaVA-1.5."""
 

@@ -50,6 +50,7 @@ def test_a_folder_is_judged_and_found_again(
     assert first.returncode == 0, first.stderr
     assert "+ gqa  done in" in first.stdout
     assert "every answer: out" in first.stdout
+    assert "Scores and controls" in (tmp_path / "out" / "report.html").read_text()
     written = (tmp_path / "out" / "gqa" / "predictions.jsonl").read_bytes()
     again = lavaflow("eval", model, "--raw", raw, *QUICK, "--output", "out")
     assert "= gqa  found in" in again.stdout
@@ -159,3 +160,27 @@ def test_a_submission_is_answered_and_written(
     unknown = lavaflow("submission", "vqav2", url)
     assert unknown.returncode == 2
     assert "vqav2-test-dev" in unknown.stderr
+
+
+def test_two_models_are_compared_question_by_question(
+    lavaflow: Lavaflow, raw: Path, tmp_path: Path
+) -> None:
+    """B knows every answer, A those of one kind."""
+    knows_all = lambda body: said(parts(body)[0].split()[0])  # noqa: E731
+    knows_w0 = lambda body: said("w0")  # noqa: E731
+    for name, rule in (("a", knows_w0), ("b", knows_all)):
+        with tiny_api(rule) as (url, _):
+            asked = ("eval", url, "--raw", raw, "-b", "gqa", "--no-blind", "--output", name)
+            assert lavaflow(*asked).returncode == 0
+    done = lavaflow("compare", "a", "b", "--page", "page.html", "--raw", raw)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith(" GQA"))
+    assert row.split()[1:4] == ["50.0", "100.0", "+50.0"]
+    assert "3 / 0" in row
+    assert "w1 is the answer?" in done.stdout
+    assert "data:image/" in (tmp_path / "page.html").read_text()
+    told = json.loads(lavaflow("compare", "b", "a", "--json").stdout)
+    assert told["rows"][0]["difference_percent"] == -50.0
+    seeds = lavaflow("score", "a", "b")
+    assert "75.0" in seeds.stdout and "35.36" in seeds.stdout
+    assert lavaflow("compare", "a", "nowhere").returncode == 2
