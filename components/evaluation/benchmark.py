@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,24 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a judge said about one answer: its replies in the order they came, the last one counts.
+
+    Kept as they are, so that scores can be recomputed without the judge.
+    """
+
+    model: str
+    """The judge's name as asked for."""
+    prompt: str
+    """Version of the wording it was asked with."""
+    replies: tuple[str, ...] = ()
+    error: str = ""
+    """Why there is no reply (unreachable, refused); empty where there is one."""
+    answered_by: str = ""
+    """The name the endpoint gave itself where it is another one."""
+
+
+@dataclass(frozen=True)
 class Prediction:
     """A question with the target's raw output (None where there is none), the parsed answer and its
     score 0..1.
@@ -67,6 +85,12 @@ class Prediction:
     raw: str | None
     answer: str
     score: float
+    judgements: tuple[Judgement, ...] = ()
+    """One per run of the judge; empty where no judge was asked."""
+    graded: bool = True
+    """False where a judge was asked and no reply could be had or read: the score (0) stands for
+    nothing and is left out of the headline.
+    """
 
 
 @dataclass(frozen=True)
@@ -120,6 +144,46 @@ class Benchmark(Protocol):
 
     def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """Return the sub-scores."""
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """One request to a judge, everything that its reply depends on besides the judge itself."""
+
+    prompt: str
+    temperature: float
+    max_tokens: int
+    system: str = ""
+    run: int = 0
+    """Tells apart requests that are put several times on purpose."""
+
+
+@runtime_checkable
+class JudgedBenchmark(Benchmark, Protocol):
+    """A benchmark whose scores come from a language model; see benchmarks/mm_vet.py.
+
+    Its `score` is the offline proxy's (offline_proxy.py), used where no judge was asked.
+    """
+
+    official_judge: str
+    """The judge behind the published figures."""
+
+    def prompt_version(self, question: Question) -> str:
+        """Return the version of the wording that the judge is asked with."""
+
+    def requests(self, question: Question, raw: str | None) -> tuple[JudgeRequest, ...]:
+        """Return what to ask in turn until a reply can be read; nothing where the answer needs no
+        judge.
+        """
+
+    def readable(self, reply: str) -> bool:
+        """Return whether a judge's reply holds a grade by the official rules."""
+
+    def grade(self, judgements: Sequence[Judgement], question: Question) -> float | None:
+        """Return the score 0..1 that the judgements give; None when none can be read."""
+
+    def kind(self, prediction: Prediction) -> str | None:
+        """Return the label that sub-scores go by."""
 
 
 def benchmark_names() -> list[str]:

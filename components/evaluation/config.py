@@ -4,13 +4,53 @@ Fast to import: no numpy, torch or Ray, so that a recipe can be parsed without t
 """
 
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from components.core.artifact import Artifact
 from components.core.config import Config
 
 LLAVA15_BENCHMARKS = ("vqav2", "gqa", "textvqa", "pope", "mme", "mmbench")
+
+# Their answers are free text that a language model grades.
+JUDGED_BENCHMARKS = ("llava_bench", "mm_vet")
+# What stands in for a judge is called so in every title, note, metric and table.
+OFFLINE_PROXY = "offline_proxy"
+
+
+class JudgeConfig(Config):
+    """The language model that grades free answers, behind any OpenAI-compatible endpoint.
+
+    Its key is handed over by the caller and stands in no configuration.
+    """
+
+    base_url: str = Field(json_schema_extra={"identity": False})
+    """Address of the endpoint, such as https://api.openai.com/v1."""
+    model: str = Field(min_length=1)
+    """The judge's name, pinned (gpt-4-0613, not gpt-4): scores of two judges are not comparable."""
+    num_runs: int = Field(default=1, ge=1)
+    """Times each answer is judged; grades are averaged (the paper of MM-Vet: 5)."""
+    max_concurrency: int = Field(default=8, ge=1, json_schema_extra={"identity": False})
+    """Requests in flight at once."""
+    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"identity": False})
+    """Seconds to wait for a reply."""
+    max_retries: int = Field(default=6, ge=0, json_schema_extra={"identity": False})
+    """Times a request is repeated after a rate limit, a time-out or a failure of the endpoint."""
+    first_wait_s: float = Field(default=1.0, gt=0, json_schema_extra={"identity": False})
+    """Seconds before the first repetition, doubled each time; a longer Retry-After is kept to."""
+    cache_uri: str | None = Field(default=None, json_schema_extra={"identity": False})
+    """Folder or store address that keeps judgements; None: the evaluation's own resume folder."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _address_only(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an address such as https://host/v1")
+        if parts.username or parts.password or parts.query:
+            raise ValueError("no key may stand in the address; hand it over apart")
+        return value
 
 
 REPORT = "report.html"
@@ -32,6 +72,14 @@ class EvaluationConfig(Config):
     """Ask every question again with another question's image; the difference shows that images are
     used.
     """
+    text_only_control: bool = False
+    """Ask every question again without any picture; shows what the words alone give away. Costs
+    about half a pass: there is no picture to encode.
+    """
+    judge: JudgeConfig | None = None
+    """Grades LLaVA-Bench and MM-Vet; without one an offline proxy stands in, comparable with no
+    published figure.
+    """
     bootstrap_samples: int = Field(default=2000, ge=100)
     """Resamples behind each interval."""
     seed: int = 0
@@ -49,7 +97,8 @@ class EvaluationConfig(Config):
         """Return the settings of one benchmark's step, so that its key does not depend on the other
         benchmarks.
         """
-        return self.with_(benchmarks=(name,))
+        judge = self.judge if name in JUDGED_BENCHMARKS else None
+        return self.with_(benchmarks=(name,), judge=judge)
 
 
 class BenchmarkScores(Artifact):
@@ -77,10 +126,27 @@ class BenchmarkScores(Artifact):
     """Headline minus blind, with its paired interval."""
     difference_ci_low: float | None = None
     difference_ci_high: float | None = None
+    text_only_percent: float | None = None
+    """The same headline without any picture; None when the control was off or impossible."""
+    text_only_ci_low: float | None = None
+    text_only_ci_high: float | None = None
+    text_only_difference_percent: float | None = None
+    """Headline minus text-only, with its paired interval."""
+    text_only_difference_ci_low: float | None = None
+    text_only_difference_ci_high: float | None = None
+    comparable: bool = True
+    """False for an offline proxy in a judge's place: comparable with itself alone."""
+    judge_model: str = ""
+    """Pinned name of the judge; empty where none was asked."""
+    judge_prompt: str = ""
+    """Version of the wording the judge was asked with."""
+    num_judge_failures: int = 0
+    """Judgements that could not be had or read; left out of the headline, never averaged in."""
     num_questions: int
     num_missing: int = 0
     """Questions without an answer; each counts as wrong."""
     num_blind_missing: int = 0
+    num_text_only_missing: int = 0
     num_duplicates: int = 0
     """Rows whose id had been seen before; the last one counts."""
     published: dict[str, float] = Field(default_factory=dict)
@@ -91,3 +157,10 @@ class BenchmarkScores(Artifact):
     """
     details: dict[str, float] = Field(default_factory=dict)
     """Sub-scores: splits, subtasks, question types."""
+
+    @property
+    def metric(self) -> str:
+        """What the percent is of: scores of different metrics must not be compared."""
+        if not self.comparable:
+            return OFFLINE_PROXY
+        return f"percent_by_{self.judge_model}" if self.judge_model else "percent"

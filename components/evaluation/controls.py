@@ -1,7 +1,9 @@
-"""The blind control: the same questions, each with another question's picture.
+"""The controls: the same questions with another question's picture (blind), or with none
+(text-only).
 
 In: questions. Out: the same questions with the pictures exchanged so that no question keeps its
-own. A model that answers as well as before does not look. Text-only questions are left as they are.
+own, or taken away. A model that answers as well as before does not look. Questions that never had a
+picture are left as they are.
 """
 
 import dataclasses
@@ -41,3 +43,10 @@ def blind_questions(questions: Sequence[Question], seed: int) -> list[Question] 
             )
         )
     return result
+
+
+def text_only_questions(questions: Sequence[Question]) -> list[Question] | None:
+    """Return the questions without their pictures; None when there was no picture to take away."""
+    if all(question.image_key is None for question in questions):
+        return None
+    return [dataclasses.replace(q, image_path=None, image_bytes=None) for q in questions]

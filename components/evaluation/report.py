@@ -1,4 +1,4 @@
-"""Scores as a table for people: each with its interval, its blind control and the published figure.
+"""Scores as a table for people: each with its interval, its controls and the published figure.
 
 In: `BenchmarkScores`. Out: a rich table, and the lines a reader must know beside it. It computes
 nothing.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from components.evaluation.config import BenchmarkScores
+from components.evaluation.config import OFFLINE_PROXY, BenchmarkScores
 
 REFERENCE = "LLaVA-1.5-7B"
 
@@ -24,15 +24,23 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
     """
     table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("benchmark")  # wraps rather than losing its end
-    for name in ("score", "95% interval", "blind", "difference", "asked", "published"):
+    bare = any(row.text_only_percent is not None for row in scores)
+    names = ["score", "95% interval", "blind", "difference"]
+    names += ["text"] if bare else []
+    for name in (*names, "asked", "published"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores:
-        table.add_row(
+        cells = [
             row.title or row.benchmark,
             f"{row.headline_percent:.1f}",
             f"{row.ci_low:.1f} - {row.ci_high:.1f}",
             "-" if row.blind_percent is None else f"{row.blind_percent:.1f}",
-            _difference(row),
+            _difference(row.difference_percent, row.difference_ci_low, row.difference_ci_high),
+        ]
+        if bare:
+            cells.append("-" if row.text_only_percent is None else f"{row.text_only_percent:.1f}")
+        table.add_row(
+            *cells,
             f"{row.num_questions:,}" + (f" (-{row.num_missing:,})" if row.num_missing else ""),
             _published(row, reference),
         )
@@ -53,8 +61,17 @@ def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
             parts.append(
                 f"{row.num_duplicates} questions stand twice in the file; the last one counts"
             )
+        if row.text_only_percent is not None:
+            apart = _difference(
+                row.text_only_difference_percent,
+                row.text_only_difference_ci_low,
+                row.text_only_difference_ci_high,
+            )
+            parts.append(f"without any picture {row.text_only_percent:.1f}, with it {apart}")
         if row.num_blind_missing:
             parts.append(f"{row.num_blind_missing} blind answers are missing")
+        if row.num_text_only_missing:
+            parts.append(f"{row.num_text_only_missing} text-only answers are missing")
         if not is_comparable(row) and "not comparable" not in row.note.lower():
             parts.append("not comparable with published scores")
         lines.append(f"{row.title or row.benchmark}: {'; '.join(parts)}")
@@ -65,13 +82,16 @@ def is_comparable(scores: BenchmarkScores) -> bool:
     """Return whether the scores may stand beside published ones; an offline stand-in for a judge
     may not.
     """
-    said = getattr(scores, "comparable", True)
-    return bool(said) and "not comparable" not in scores.note.lower()
+    return scores.comparable and "not comparable" not in scores.note.lower()
 
 
 def metrics(scores: BenchmarkScores) -> dict[str, float]:
-    """Return the numbers to track, named `eval/<benchmark>/...`."""
+    """Return the numbers to track, named `eval/<benchmark>/...`; an offline proxy's are apart, so
+    that no chart joins them with a judge's.
+    """
     prefix = f"eval/{scores.benchmark}"
+    if not scores.comparable:
+        prefix += f"/{OFFLINE_PROXY}"
     named = {
         "score": scores.score,
         "percent": scores.headline_percent,
@@ -81,6 +101,9 @@ def metrics(scores: BenchmarkScores) -> dict[str, float]:
         "num_missing": float(scores.num_missing),
         "blind_percent": scores.blind_percent,
         "difference_percent": scores.difference_percent,
+        "text_only_percent": scores.text_only_percent,
+        "text_only_difference_percent": scores.text_only_difference_percent,
+        "num_judge_failures": float(scores.num_judge_failures) if scores.judge_model else None,
         **scores.details,
     }
     return {
@@ -90,15 +113,10 @@ def metrics(scores: BenchmarkScores) -> dict[str, float]:
     }
 
 
-def _difference(row: BenchmarkScores) -> str:
-    if (
-        row.difference_percent is None
-        or row.difference_ci_low is None
-        or row.difference_ci_high is None
-    ):
+def _difference(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None or low is None or high is None:
         return "-"
-    half = (row.difference_ci_high - row.difference_ci_low) / 2
-    return f"{row.difference_percent:+.1f} +-{half:.1f}"
+    return f"{value:+.1f} +-{(high - low) / 2:.1f}"
 
 
 def _published(row: BenchmarkScores, reference: str) -> str:

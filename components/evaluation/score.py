@@ -7,24 +7,30 @@ nobody.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import (
     Benchmark,
+    Counts,
     FloatArray,
+    JudgedBenchmark,
+    Judgement,
     Prediction,
     Question,
     get_benchmark,
 )
 from components.evaluation.config import BenchmarkScores
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.statistics import Comparison, Interval, compare, interval
+from components.evaluation.judged import Judged, comparable_judges, judged_by, read_judgements
+from components.evaluation.offline_proxy import OfflineProxy, scored_as
+from components.evaluation.statistics import Comparison, Headline, compare, interval
 
 PREDICTIONS = "predictions.jsonl"
 BLIND_PREDICTIONS = "predictions_blind.jsonl"
+TEXT_ONLY_PREDICTIONS = "predictions_text_only.jsonl"
 SCORES = "scores.json"
 
 
@@ -69,17 +75,28 @@ def without_duplicates(questions: Sequence[Question]) -> list[Question]:
 
 
 def predict(
-    benchmark: Benchmark, questions: Sequence[Question], raws: Mapping[str, str | None]
+    benchmark: Benchmark,
+    questions: Sequence[Question],
+    raws: Mapping[str, str | None],
+    judgements: Mapping[str, tuple[Judgement, ...]] | None = None,
 ) -> list[Prediction]:
     """Return one prediction per question; a question without an answer is parsed as nothing and
     scores 0.
+
+    Where a judge was asked its grade is the score.
     """
     predictions = []
     for question in questions:
         raw = raws.get(question.id)
+        found = (judgements or {}).get(question.id, ())
         answer = "" if raw is None else benchmark.parse(raw, question)
-        score = 0.0 if raw is None else benchmark.score(answer, question)
-        predictions.append(Prediction(question, raw, answer, score))
+        grade: float | None = 0.0
+        if found and isinstance(benchmark, JudgedBenchmark):
+            grade = benchmark.grade(found, question)
+        elif raw is not None:
+            grade = benchmark.score(answer, question)
+        graded = grade is not None
+        predictions.append(Prediction(question, raw, answer, grade or 0.0, found, graded))
     return predictions
 
 
@@ -90,10 +107,12 @@ def summarise(
     num_duplicates: int = 0,
     samples: int = 2000,
     seed: int = 0,
+    text_only: Sequence[Prediction] | None = None,
 ) -> BenchmarkScores:
-    """Return the scores of predictions, with intervals and the difference to the blind control."""
+    """Return the scores of predictions, with intervals and the differences to the controls."""
     if not predictions:
         raise DataError(f"{benchmark.name}: no questions to score; its question file is empty")
+    benchmark = scored_as(benchmark, predictions)
     counts = benchmark.count(predictions)
     totals = counts.table.sum(axis=0)
     maximum = benchmark.maximum(totals)
@@ -106,12 +125,11 @@ def summarise(
         return 100.0 * benchmark.headline(sums) / maximum
 
     found = interval(counts, percent, samples, seed)
-    shuffled: Interval | None = None
-    apart: Comparison | None = None
-    if blind is not None:
-        blind_counts = benchmark.count(blind)
-        shuffled = interval(blind_counts, percent, samples, seed)
-        apart = compare(counts, blind_counts, percent, samples, seed)
+
+    def control(other: Sequence[Prediction] | None, name: str, apart: str) -> dict[str, Any]:
+        return _control(benchmark, counts, other, percent, samples, seed, name, apart)
+
+    judged = judged_by(benchmark, predictions, [*(blind or ()), *(text_only or ())])
     num_missing = sum(prediction.raw is None for prediction in predictions)
     return BenchmarkScores(
         benchmark=benchmark.name,
@@ -122,18 +140,17 @@ def summarise(
         ci_high=found.high,
         score=float(benchmark.headline(totals)),
         score_maximum=maximum,
-        blind_percent=shuffled.value if shuffled else None,
-        blind_ci_low=shuffled.low if shuffled else None,
-        blind_ci_high=shuffled.high if shuffled else None,
-        difference_percent=apart.difference if apart else None,
-        difference_ci_low=apart.low if apart else None,
-        difference_ci_high=apart.high if apart else None,
+        **control(blind, "blind", "difference"),
+        **control(text_only, "text_only", "text_only_difference"),
+        comparable=not isinstance(benchmark, OfflineProxy),
+        judge_model=judged.model,
+        judge_prompt=judged.prompt,
+        num_judge_failures=judged.num_failures,
         num_questions=len(predictions),
         num_missing=num_missing,
-        num_blind_missing=sum(prediction.raw is None for prediction in blind or ()),
         num_duplicates=num_duplicates,
         published=dict(benchmark.published),
-        note=_note(benchmark, maximum, num_missing, len(predictions)),
+        note=_note(benchmark, maximum, num_missing, len(predictions), judged),
         details=benchmark.details(predictions),
     )
 
@@ -159,6 +176,8 @@ def compare_predictions(
             f"such as {example!r}; "
             f"compare runs with the same limit and the same files"
         )
+    comparable_judges(judged_by(benchmark, a), judged_by(benchmark, b), str(a_path), str(b_path))
+    benchmark = scored_as(benchmark, a)
     counts_a, counts_b = benchmark.count(a), benchmark.count(b)
     maximum = benchmark.maximum(counts_a.table.sum(axis=0))
     return compare(
@@ -172,13 +191,13 @@ def score_predictions(folder: str | Path, samples: int = 2000, seed: int = 0) ->
     """
     path = Path(folder)
     benchmark, predictions = read_predictions(path / PREDICTIONS)
-    blind = None
-    if (path / BLIND_PREDICTIONS).exists():
-        blind = read_predictions(path / BLIND_PREDICTIONS)[1]
-    earlier = read_json(path / SCORES) if (path / SCORES).exists() else {}
-    return summarise(
-        benchmark, predictions, blind, int(earlier.get("num_duplicates", 0)), samples, seed
+    blind, text_only = (
+        read_predictions(path / name)[1] if (path / name).exists() else None
+        for name in (BLIND_PREDICTIONS, TEXT_ONLY_PREDICTIONS)
     )
+    earlier = read_json(path / SCORES) if (path / SCORES).exists() else {}
+    num_duplicates = int(earlier.get("num_duplicates", 0))
+    return summarise(benchmark, predictions, blind, num_duplicates, samples, seed, text_only)
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
@@ -204,7 +223,42 @@ def read_predictions(path: str | Path) -> tuple[Benchmark, list[Prediction]]:
     benchmark = get_benchmark(names.pop())
     questions = [_question(row, f"{path}:{number}") for number, row in enumerate(rows, start=1)]
     raws = {row["question_id"]: row.get("raw") for row in rows}
-    return benchmark, predict(benchmark, without_duplicates(questions), raws)
+    judgements = {
+        row["question_id"]: read_judgements(row.get("judgements", []), f"{path}:{number}")
+        for number, row in enumerate(rows, start=1)
+    }
+    return benchmark, predict(benchmark, without_duplicates(questions), raws, judgements)
+
+
+def _control(
+    benchmark: Benchmark,
+    counts: Counts,
+    predictions: Sequence[Prediction] | None,
+    percent: Headline,
+    samples: int,
+    seed: int,
+    name: str,
+    apart: str,
+) -> dict[str, Any]:
+    """Return a control's fields of the scores and those of the headline's difference to it."""
+    if predictions is None:
+        return {}
+    other = benchmark.count(predictions)
+    fields: dict[str, Any] = {
+        f"num_{name}_missing": sum(prediction.raw is None for prediction in predictions)
+    }
+    if benchmark.maximum(other.table.sum(axis=0)) == 0:  # every judgement of it failed
+        return fields
+    found = interval(other, percent, samples, seed)
+    gap = compare(counts, other, percent, samples, seed)
+    return fields | {
+        f"{name}_percent": found.value,
+        f"{name}_ci_low": found.low,
+        f"{name}_ci_high": found.high,
+        f"{apart}_percent": gap.difference,
+        f"{apart}_ci_low": gap.low,
+        f"{apart}_ci_high": gap.high,
+    }
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
@@ -212,7 +266,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
     image = question.image_key
     if image is not None and question.image_bytes is None:
         image = Path(image).name
-    return {
+    row = {
         "question_id": question.id,
         "benchmark": question.benchmark,
         "image": image,
@@ -220,10 +274,13 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "raw": prediction.raw,
         "answer": prediction.answer,
         "target": question.target,
-        "score": prediction.score,
+        "score": prediction.score if prediction.graded else None,
         "group": question.group,
         "meta": question.meta,
     }
+    if prediction.judgements:
+        row["judgements"] = [asdict(judgement) for judgement in prediction.judgements]
+    return row
 
 
 def _question(row: dict[str, Any], where: str) -> Question:
@@ -238,7 +295,9 @@ def _question(row: dict[str, Any], where: str) -> Question:
     )
 
 
-def _note(benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int) -> str:
+def _note(
+    benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int, judged: Judged
+) -> str:
     counted = (
         benchmark.missing_rule if isinstance(benchmark, LeavesMissingOut) else "count as wrong"
     )
@@ -247,6 +306,7 @@ def _note(benchmark: Benchmark, maximum: float, num_missing: int, num_questions:
     parts = (
         missing if num_missing else "",
         subset if maximum < benchmark.full_maximum else "",
+        judged.note,
         benchmark.note,
     )
     return "; ".join(part for part in parts if part)

@@ -1,10 +1,10 @@
-"""The blind control takes every picture from its questions and changes nothing else."""
+"""The controls change or take the pictures and nothing else."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.evaluation.benchmark import Question
-from components.evaluation.controls import blind_questions
+from components.evaluation.controls import blind_questions, text_only_questions
 
 
 def asked(number: int, image: str | None) -> Question:
@@ -49,3 +49,18 @@ def test_pictures_inside_the_file_are_told_apart_by_content() -> None:
     shuffled = blind_questions(questions, 0)
     assert shuffled is not None
     assert all(a.image_bytes != b.image_bytes for a, b in zip(questions, shuffled, strict=True))
+
+
+def test_text_only_questions_keep_all_but_the_picture() -> None:
+    questions = [
+        asked(0, "a.jpg"),
+        Question("1", "mmbench", "?", "A", image_bytes=b"picture", group="g", meta={"x": 1}),
+        asked(2, None),
+    ]
+    bare = text_only_questions(questions)
+    assert bare == [
+        asked(0, None),
+        Question("1", "mmbench", "?", "A", group="g", meta={"x": 1}),
+        asked(2, None),
+    ]
+    assert text_only_questions([asked(0, None)]) is None

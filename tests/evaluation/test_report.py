@@ -75,3 +75,29 @@ def test_metrics_are_named_by_benchmark() -> None:
     assert found["eval/pope/percent"] == 87.25
     assert found["eval/pope/random/f1"] == 88.0
     assert "eval/mme/blind_percent" not in metrics(MME)
+
+
+WITHOUT = {
+    "text_only_percent": 48.5,
+    "text_only_ci_low": 45.0,
+    "text_only_ci_high": 52.0,
+    "text_only_difference_percent": 38.75,
+    "text_only_difference_ci_low": 34.75,
+    "text_only_difference_ci_high": 42.75,
+}
+
+
+def test_the_text_only_control_has_a_column_where_it_was_run() -> None:
+    pope = POPE.with_(**WITHOUT)
+    proxy = POPE.with_(title="LLaVA-Bench (offline proxy)", comparable=False)
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(score_table([pope, MME, proxy]))
+    text = captured.get()
+    for part in (" text ", "48.5", "51.0", "+36.2 +-5.0", "1,510.7", "300 (-3)"):
+        assert part in text
+    assert text.count("85.9") == 1, "no published figure beside a proxy"
+    assert " text " not in str(score_table([POPE]).columns[5].header)
+    assert "without any picture 48.5, with it +38.8 +-4.0" in notes([pope])[0]
+    assert metrics(pope)["eval/pope/text_only_percent"] == 48.5
+    assert "eval/pope/num_judge_failures" not in metrics(pope)
