@@ -23,6 +23,7 @@ from components.data.pocket import (
     benchmark_files,
     book_files,
     choice_files,
+    judged_files,
     llava_files,
     region_files,
     vizwiz_files,
@@ -42,6 +43,8 @@ BENCHMARKS: tuple[tuple[str, Callable[[RawFolder, PocketConfig, random.Random], 
     ("mmbench_cn", choice_files.write_mmbench_cn),
     ("seed", choice_files.write_seed),
     ("grocery", benchmark_files.write_groceries),
+    ("llava_bench", judged_files.write_llava_bench),
+    ("mm_vet", judged_files.write_mm_vet),
 )
 
 

@@ -54,6 +54,7 @@ class LlavaBench:
     max_new_tokens = 1024  # llava/eval/model_vqa.py
     published = {"LLaVA-1.5-7B": 65.4, "LLaVA-1.5-13B": 72.5}  # arXiv 2310.03744 table 4
     official_judge = "gpt-4-0314"
+    missing_rule = "go to the judge as empty ones"
     note = ""
 
     def read(self, root: Path) -> list[Question]:

@@ -122,4 +122,4 @@ def test_every_seed_can_be_written(tmp_path, monkeypatch, seed):
     folder = files.RawFolder(tmp_path)
     for name, write in BENCHMARKS:
         write(folder, PocketConfig(num_benchmark_questions=100), random.Random(f"{seed}/{name}"))
-    assert len(folder.num_rows) == 22
+    assert len({path.split("/")[1] for path in folder.num_rows}) == len(BENCHMARKS)
