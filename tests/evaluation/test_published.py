@@ -21,21 +21,21 @@ LLaVA-1.5-7B      78.5 62.0 50.0 66.8 58.2
 LLaVA-1.5-13B     80.0 63.3 53.6 71.6 61.3
 LLaVA-1.5-13B-HD  81.8 64.7 57.5 71.0 62.5
 """
-# Table 4: MME, MMBench, MMBench-CN, SEED; POPE's three splits stand below.
-INSTRUCTION = ("mme", "mmbench", "mmbench_cn", "seed")
+# Table 4: MME, MMBench, MMBench-CN, SEED, LLaVA-Bench, MM-Vet; POPE's three splits stand below.
+INSTRUCTION = ("mme", "mmbench", "mmbench_cn", "seed", "llava_bench", "mm_vet")
 TABLE_4 = """
-BLIP2-14B         1293.8 -    -    46.4
-InstructBLIP-8B   -      36.0 23.7 53.4
-InstructBLIP-14B  1212.8 -    -    -
-Shikra-13B        -      58.8 -    -
-IDEFICS-9B        -      48.2 25.2 -
-IDEFICS-80B       -      54.5 38.1 -
-Qwen-VL           -      38.2 7.4  56.3
-Qwen-VL-Chat      1487.5 60.6 56.7 58.2
-LLaVA-7B          809.6  38.7 36.4 33.5
-LLaVA-1.5-7B      1510.7 64.3 58.3 58.6
-LLaVA-1.5-13B     1531.3 67.7 63.6 61.6
-LLaVA-1.5-13B-HD  1500.1 68.8 61.9 62.6
+BLIP2-14B         1293.8 -    -    46.4 38.1 22.4
+InstructBLIP-8B   -      36.0 23.7 53.4 60.9 26.2
+InstructBLIP-14B  1212.8 -    -    - 58.2 25.6
+Shikra-13B        -      58.8 -    - -    -
+IDEFICS-9B        -      48.2 25.2 - -    -
+IDEFICS-80B       -      54.5 38.1 - -    -
+Qwen-VL           -      38.2 7.4  56.3 -    -
+Qwen-VL-Chat      1487.5 60.6 56.7 58.2 -    -
+LLaVA-7B          809.6  38.7 36.4 33.5 62.8 25.5
+LLaVA-1.5-7B      1510.7 64.3 58.3 58.6 65.4 31.1
+LLaVA-1.5-13B     1531.3 67.7 63.6 61.6 72.5 36.1
+LLaVA-1.5-13B-HD  1500.1 68.8 61.9 62.6 72.0 39.4
 """
 POPE_SPLITS = {
     "BLIP2-14B": (89.6, 85.5, 80.9),

@@ -44,7 +44,8 @@ def coco_row(number: int) -> dict[str, Any]:
 
 def test_names_and_folders(tmp_path: Path) -> None:
     assert submission_names() == [
-        "mmbench-cn-dev", "mmbench-cn-test", "mmbench-dev", "mmbench-test", "seed-leaderboard",
+        "mm-vet", "mmbench-cn-dev", "mmbench-cn-test", "mmbench-dev", "mmbench-test",
+        "seed-leaderboard",
         "vizwiz-test", "vqav2-test-dev",
     ]  # fmt: skip
     for name in submission_names():
@@ -52,7 +53,7 @@ def test_names_and_folders(tmp_path: Path) -> None:
         assert submission.name == name
         folder = submission_folder(submission, tmp_path)
         assert folder == tmp_path / "eval" / get_benchmark(submission.benchmark).folder
-    with pytest.raises(ConfigError, match="no submission is called 'mmvet'; there are: mmbench"):
+    with pytest.raises(ConfigError, match="no submission is called 'mmvet'; there are: mm-vet"):
         get_submission("mmvet")
 
 

@@ -52,7 +52,10 @@ class LlavaBench:
     headline_name = "judge's mean for the answers of its mean for the reference"
     full_maximum = 100.0
     max_new_tokens = 1024  # llava/eval/model_vqa.py
-    published = {"LLaVA-1.5-7B": 65.4, "LLaVA-1.5-13B": 72.5}  # arXiv 2310.03744 table 4
+    published = {  # arXiv 2310.03744 table 4
+        "LLaVA-1.5-7B": 65.4, "LLaVA-1.5-13B": 72.5, "LLaVA-1.5-13B-HD": 72.0,
+        "BLIP2-14B": 38.1, "InstructBLIP-8B": 60.9, "InstructBLIP-14B": 58.2, "LLaVA-7B": 62.8,
+    }  # fmt: skip
     official_judge = "gpt-4-0314"
     missing_rule = "go to the judge as empty ones"
     note = ""

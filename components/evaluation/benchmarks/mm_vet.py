@@ -15,8 +15,7 @@ capability and per set of capabilities; of several runs the mean. Submission: {"
 (scripts/convert_mmvet_for_eval.py of LLaVA at c121f04).
 """
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.metrics import MeanAccuracy, tally
 from components.evaluation.mm_vet_prompt import VERSION, grading_prompt
 from components.evaluation.offline_proxy import word_f1
+from components.evaluation.submissions import Answer, Written, joined, write_json
 
 ID_PREFIX = "v1_"
 # The first request is without the insisting sentence, the others with it.
@@ -47,7 +47,10 @@ class MmVet(MeanAccuracy):
     folder = "mm-vet"
     headline_name = "judge's mean grade"
     max_new_tokens = 1024  # llava/eval/model_vqa.py
-    published = {"LLaVA-1.5-7B": 31.1, "LLaVA-1.5-13B": 36.1}  # arXiv 2310.03744 table 4
+    published = {  # arXiv 2310.03744 table 4
+        "LLaVA-1.5-7B": 31.1, "LLaVA-1.5-13B": 36.1, "LLaVA-1.5-13B-HD": 39.4,
+        "BLIP2-14B": 22.4, "InstructBLIP-8B": 26.2, "InstructBLIP-14B": 25.6, "LLaVA-7B": 25.5,
+    }  # fmt: skip
     official_judge = "gpt-4-0613"
     note = ""
 
@@ -144,11 +147,6 @@ class MmVet(MeanAccuracy):
             details |= {f"official/run_{n}": round(float(run), 1) for n, run in enumerate(runs)}
         return details
 
-    def submission(self, predictions: Sequence[Prediction]) -> bytes:
-        """Return the file of answers that the official evaluator reads; missing ones are empty."""
-        answers = {p.question.id: p.raw or "" for p in predictions}
-        return json.dumps(answers, indent=2).encode()
-
 
 def read_grade(reply: str) -> float | None:
     """Return the grade as the official evaluator reads it; None where it would ask again.
@@ -205,4 +203,31 @@ def _prompts(path: Path, entries: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return prompts
 
 
+class MmVetEvaluator:
+    """The answers for the authors' own grading: their script, or their Space with GPT-4."""
+
+    name = "mm-vet"
+    benchmark = "mm_vet"
+    server = "https://huggingface.co/spaces/whyu/MM-Vet_Evaluator"
+    file_name = "mm-vet.json"
+
+    def read(self, root: Path) -> list[Question]:
+        return MmVet().read(root)
+
+    def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
+        """The evaluator stops at a missing answer, so none may be. Ids may be the original's
+        (`0`), as its answers files have them, or the benchmark's (`v1_0`).
+        """
+        ids = [question.id for question in self.read(root)]
+        full = ((_full_id(key), raw) for key, raw in answers)
+        found = joined(self.name, ids, full, complete=True)
+        write_json(path, {key: found.raws[key] for key in ids})
+        return found.written(path, len(ids))
+
+
+def _full_id(key: str) -> str:
+    return key if key.startswith(ID_PREFIX) else ID_PREFIX + key
+
+
 BENCHMARK = MmVet()
+SUBMISSIONS = (MmVetEvaluator(),)

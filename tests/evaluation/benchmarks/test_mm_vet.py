@@ -8,6 +8,7 @@ import pytest
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import Judgement, Prediction
+from components.evaluation.benchmarks import mm_vet
 from components.evaluation.benchmarks.mm_vet import MmVet, read_grade
 from components.evaluation.mm_vet_prompt import TABLE, grading_prompt
 from components.evaluation.score import predict, summarise
@@ -148,9 +149,19 @@ def test_a_missing_answer_is_wrong(tmp_path: Path) -> None:
     assert (scores.num_missing, scores.num_judge_failures) == (1, 0)
 
 
-def test_the_submission_is_text_by_id(tmp_path: Path) -> None:
-    predictions = judged(tmp_path, {"v1_0": ["1.0"], "v1_2": ["1.0"]})
-    assert json.loads(BENCH.submission(predictions)) == {"v1_0": "said", "v1_1": "", "v1_2": "said"}
+def test_the_evaluators_file_is_text_by_id(tmp_path: Path) -> None:
+    files(tmp_path)
+    (submission,) = mm_vet.SUBMISSIONS
+    answers = [("v1_2", "c"), ("0", "a"), ("v1_1", "b"), ("v1_9", "x")]
+    written = submission.write(tmp_path, answers, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == {
+        "v1_0": "a",
+        "v1_1": "b",
+        "v1_2": "c",
+    }
+    assert (written.num_rows, written.num_unknown) == (3, 1)
+    with pytest.raises(DataError, match="1 of 3 answers are missing, such as 'v1_1'"):
+        submission.write(tmp_path, [("0", "a"), ("2", "c")], tmp_path / "out.json")
 
 
 def test_the_proxy_takes_the_best_form(tmp_path: Path) -> None:
