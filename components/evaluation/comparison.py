@@ -16,6 +16,7 @@ from rich.text import Text
 from components.core.config import Config
 from components.core.errors import DataError
 from components.evaluation.benchmark import Benchmark, FloatArray, Prediction
+from components.evaluation.judged import comparable_judges, judged_by
 from components.evaluation.score import read_predictions
 from components.evaluation.shown import target_text
 from components.evaluation.statistics import compare, holm
@@ -205,7 +206,8 @@ def _compared(
     seed: int,
 ) -> BenchmarkComparison:
     benchmark, a, a_folder = a_side
-    _, b, b_folder = b_side
+    other, b, b_folder = b_side
+    comparable_judges(judged_by(benchmark, a), judged_by(other, b), a_folder, b_folder)
     pairs = _paired(a, b, a_folder, b_folder)
     counts_a, counts_b = benchmark.count(a), benchmark.count(b)
     totals = counts_a.table.sum(axis=0)

@@ -176,8 +176,7 @@ def compare_predictions(
             f"such as {example!r}; "
             f"compare runs with the same limit and the same files"
         )
-    comparable_judges(judged_by(benchmark, a), judged_by(benchmark, b), str(a_path), str(b_path))
-    benchmark = scored_as(benchmark, a)
+    comparable_judges(judged_by(benchmark, a), judged_by(other, b), str(a_path), str(b_path))
     counts_a, counts_b = benchmark.count(a), benchmark.count(b)
     maximum = benchmark.maximum(counts_a.table.sum(axis=0))
     return compare(
@@ -210,8 +209,9 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 def read_predictions(path: str | Path) -> tuple[Benchmark, list[Prediction]]:
     """Return the benchmark and its predictions, parsed and scored anew from the raw outputs.
 
-    `path` is a predictions file, or the folder that `evaluate` wrote it to. Raises DataError for an
-    empty file or rows of several benchmarks.
+    Of a judged benchmark whose rows carry no judgement it is the offline proxy. `path` is a
+    predictions file, or the folder that `evaluate` wrote it to. Raises DataError for an empty file
+    or rows of several benchmarks.
     """
     path = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
     rows = read_jsonl(path)
@@ -227,7 +227,8 @@ def read_predictions(path: str | Path) -> tuple[Benchmark, list[Prediction]]:
         row["question_id"]: read_judgements(row.get("judgements", []), f"{path}:{number}")
         for number, row in enumerate(rows, start=1)
     }
-    return benchmark, predict(benchmark, without_duplicates(questions), raws, judgements)
+    predictions = predict(benchmark, without_duplicates(questions), raws, judgements)
+    return scored_as(benchmark, predictions), predictions
 
 
 def _control(

@@ -14,6 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from components.core.errors import DataError
+from components.evaluation.judged import Judged, comparable_judges, judged_by
 from components.evaluation.score import read_predictions
 from components.evaluation.statistics import t_quantile, t_tails
 
@@ -119,13 +120,16 @@ def _read(folders: Sequence[str | Path]) -> tuple[str, str, tuple[float, ...]]:
     percents: list[float] = []
     asked: dict[str, str] = {}
     name = title = ""
+    first = Judged()
     for folder in folders:
         benchmark, predictions = read_predictions(folder)
         questions = {each.question.id: each.question.prompt for each in predictions}
         if not percents:
             name, title, asked = benchmark.name, benchmark.title, questions
+            first = judged_by(benchmark, predictions)
         if benchmark.name != name:
             raise DataError(f"{folder} is of {benchmark.name}, {folders[0]} of {name}; give one")
+        comparable_judges(first, judged_by(benchmark, predictions), str(folders[0]), str(folder))
         apart = {key for key, _ in asked.items() ^ questions.items()}
         if apart:
             raise DataError(

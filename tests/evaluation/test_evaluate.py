@@ -9,6 +9,7 @@ import pytest
 from components.core.config import parse
 from components.core.errors import DataError, EndpointError
 from components.evaluation.benchmark import Question
+from components.evaluation.comparison import compare_models
 from components.evaluation.config import BenchmarkScores, EvaluationConfig, JudgeConfig
 from components.evaluation.evaluate import evaluate
 from components.evaluation.score import (
@@ -19,6 +20,7 @@ from components.evaluation.score import (
     compare_predictions,
     score_predictions,
 )
+from components.evaluation.seeds import summarise_seeds
 from tests.evaluation.conftest import write_json, write_picture
 from tests.evaluation.judge_server import Fault, JudgeServer, Named, serve
 
@@ -198,6 +200,14 @@ def test_runs_of_different_judges_are_not_compared(
         compare_predictions(tmp_path / "a", tmp_path / "c")
     with pytest.raises(DataError, match="no judge \\(offline proxy\\)"):
         compare_predictions(tmp_path / "a", tmp_path / "d")
+    for other in "cd":
+        with pytest.raises(DataError, match="same judge"):
+            compare_models([tmp_path / "a"], [tmp_path / other])
+        with pytest.raises(DataError, match="same judge"):
+            summarise_seeds([tmp_path / "a", tmp_path / other])
+    assert summarise_seeds([tmp_path / "a", tmp_path / "b"]).percents == (50.0, 50.0)
+    (row,) = compare_models([tmp_path / "d"], [tmp_path / "d"]).rows
+    assert row.title.endswith("(offline proxy)")
 
 
 def test_another_judge_than_the_published_one_is_said(
