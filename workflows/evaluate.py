@@ -9,8 +9,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -29,43 +28,18 @@ from components.core.logs import format_duration
 from components.core.store import Store, local_copy
 from components.evaluation.benchmark import benchmark_names, get_benchmark
 from components.evaluation.config import REPORT, BenchmarkScores, EvaluationConfig
+from components.evaluation.score import SCORES
 from components.evaluation.submissions import Written, get_submission, submission_folder
 from components.evaluation.targets import Target
-from components.model.folders import local_folder, pin
 from components.registry.versions import Registry
-from workflows.base import folder_digest
 from workflows.home import Home, api_key
-from workflows.references import find_version, names_version
+from workflows.judged import Judged
+from workflows.references import names_version
+from workflows.steps.keys import identity_values
 
-OURS = "lavaflow.json"
-"""The file by which a folder is known as a model of lavaflow."""
 _RESUME = "resume"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A model that is to be judged."""
-
-    name: str
-    """What it is called in tables and folders."""
-    identity: str
-    """Equal for equal answers, as far as that can be known: a digest, or an address."""
-    open: Callable[[EvaluationConfig], Target]
-    """Makes the target: loads the model, or reaches it."""
-
-
-def find_model(home: Home, reference: str, api_model: str | None = None) -> Judged:
-    """Return the model that a reference names.
-
-    Raises ConfigError for one that names nothing, RegistryError for an unknown version.
-    """
-    if reference.startswith(("http://", "https://")):
-        return _behind_api(reference, api_model)
-    if names_version(reference):
-        version = find_version(home.tracking_uri, reference)
-        return _folder(home, version.uri, version.reference.replace("/", "-"))
-    name = Path(reference.rstrip("/")).name
-    return _folder(home, reference, name)
+_ASKED = "asked.json"
+"""What a folder's answers depend on; written last, so it vouches for the rest."""
 
 
 def find_raw(home: Home, raw: str | None) -> Path:
@@ -121,8 +95,8 @@ def evaluate_model(
     target: Target | None = None
     scores = []
     for name in config.benchmarks:
-        place = folder / name
-        found = None if force else _finished(place)
+        place, asked = folder / name, _asked(model, raw, config.for_benchmark(name))
+        found = None if force else _finished(place, asked)
         if found is not None:
             console.print(f"= {name}  found in {place}", highlight=False, soft_wrap=True)
             scores.append(found)
@@ -130,8 +104,16 @@ def evaluate_model(
         target = target or model.open(config)
         with _Shown(console, name) as shown:
             found = evaluate(
-                config.for_benchmark(name), name, raw, target, place, place / _RESUME, shown.move
+                config.for_benchmark(name),
+                name,
+                raw,
+                target,
+                place,
+                place / _RESUME,
+                shown.move,
+                judge_key=api_key,
             )
+        (place / _ASKED).write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
         shutil.rmtree(place / _RESUME, ignore_errors=True)
         scores.append(found)
     write_report([folder / name for name in config.benchmarks], folder / REPORT, model.name, raw)
@@ -246,51 +228,35 @@ class _Shown:
             self._console.print(f"+ {self._name}  done in {took}", highlight=False)
 
 
-def _folder(home: Home, address: str, name: str) -> Judged:
-    try:
-        pinned = pin(address)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}; or NAME@ALIAS, NAME/VERSION (lavaflow models), or the http address of an "
-            "API that speaks as OpenAI's does"
-        ) from None
-    identity = pinned if "://" in pinned else folder_digest(Path(pinned), home.path)
-
-    def opened(config: EvaluationConfig) -> Target:
-        folder = local_folder(pinned)
-        if (folder / OURS).is_file():
-            from components.evaluation.targets import CheckpointTarget
-
-            return CheckpointTarget(folder, config.dtype, batch_size=config.batch_size)
-        from components.evaluation.vlm_target import TransformersTarget
-
-        return TransformersTarget(folder, config.dtype, batch_size=config.batch_size)
-
-    return Judged(name, identity, opened)
-
-
-def _behind_api(url: str, api_model: str | None) -> Judged:
-    from components.evaluation.chat_target import ChatTarget
-
-    base = url.rstrip("/")
-    base = base if base.endswith("/v1") else f"{base}/v1"
-    target = ChatTarget(base, api_model, api_key())
-    return Judged(Path(target.model).name, f"{base} {target.model}", lambda _: target)
-
-
 def _default_output(home: Home, model: Judged, raw: Path, config: EvaluationConfig) -> Path:
     """Return a folder that the same question always leads to."""
-    asked = config.canonical()
-    del asked["benchmarks"]  # each has a folder of its own below
-    text = json.dumps([model.identity, str(raw.resolve()), asked], sort_keys=True)
+    text = json.dumps(_asked(model, raw, config), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return home.path / "evaluations" / f"{model.name}-{digest}"
 
 
-def _finished(place: Path) -> BenchmarkScores | None:
-    """Return the scores of a finished benchmark; what was cut short is asked again."""
+def _asked(model: Judged, raw: Path, config: EvaluationConfig) -> dict[str, str]:
+    """Return what the answers depend on, in words; not the choice of benchmarks."""
+    values = {k: v for k, v in identity_values(config).items() if not k.startswith("benchmarks")}
+    asked = {"model": model.identity, "raw": str(raw.resolve()), **values}
+    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in asked.items()}
+
+
+def _finished(place: Path, asked: dict[str, str]) -> BenchmarkScores | None:
+    """Return the scores of a finished benchmark; what was cut short is asked again.
+
+    Raises ConfigError for results of another question: they are not overwritten unasked.
+    """
     try:
-        values = json.loads((place / "scores.json").read_text(encoding="utf-8"))
-        return BenchmarkScores.model_validate({"uri": "", "digest": "", **values})
+        values = json.loads((place / SCORES).read_text(encoding="utf-8"))
+        before = json.loads((place / _ASKED).read_text(encoding="utf-8"))
+        found = BenchmarkScores.model_validate({"uri": "", "digest": "", **values})
     except (OSError, ValueError):
         return None
+    for name in asked:
+        if asked[name] != before.get(name):
+            raise ConfigError(
+                f"{place} holds results with {name}={before.get(name)}, not {asked[name]}; choose "
+                "another --output, or ask anew with --force"
+            )
+    return found

@@ -7,7 +7,7 @@ in `workflows/evaluate.py` and the evaluation floor, imported when a command run
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.console import Console
 from workflows.home import open_home
 from workflows.options import HomeOption, StoreOption, TrackingOption
 from workflows.quiet import quieten_transformers
+
+if TYPE_CHECKING:
+    from components.evaluation.config import JudgeConfig
 
 console = Console()
 
@@ -49,6 +52,14 @@ ApiModelOption = Annotated[
 ]
 
 
+def judge_at(url: str, model: str) -> "JudgeConfig":
+    """Return the settings of a judge; raises ConfigError for an address that is none."""
+    from components.core.config import parse
+    from components.evaluation.config import JudgeConfig
+
+    return parse(JudgeConfig, {"base_url": url, "model": model}, where="--judge-url")
+
+
 @evaluate_app.command("eval")
 def eval_(
     model: JudgedArgument,
@@ -70,6 +81,20 @@ def eval_(
     blind: Annotated[
         bool, typer.Option(help="Ask again with the pictures shuffled, as a control.")
     ] = True,
+    text_only: Annotated[
+        bool, typer.Option("--text-only", help="Ask again without any picture, as a control.")
+    ] = False,
+    judge_url: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible API whose model grades LLaVA-Bench and MM-Vet. Without one an "
+            "offline proxy stands in, which is marked as not comparable.",
+            show_default=False,
+        ),
+    ] = None,
+    judge_model: Annotated[
+        str, typer.Option(help="The judge, by its full name: gpt-4-0613.")
+    ] = "gpt-4-0613",
     seed: Annotated[int, typer.Option(help="Of the draw, the shuffle and the intervals.")] = 0,
     api_model: ApiModelOption = None,
     output: Annotated[
@@ -89,10 +114,11 @@ def eval_(
     """Judge any model on the benchmarks; the same command goes on after an interruption."""
     from components.evaluation.config import REPORT, EvaluationConfig
     from workflows import evaluate
+    from workflows.judged import find_model
 
     quieten_transformers()
     where = open_home(home, store, tracking)
-    judged = evaluate.find_model(where, model, api_model)
+    judged = find_model(where, model, api_model)
     folder = evaluate.find_raw(where, raw)
     config = EvaluationConfig(
         benchmarks=tuple(evaluate.choose_benchmarks(folder, benchmarks or [])),
@@ -100,6 +126,8 @@ def eval_(
         batch_size=batch_size,
         dtype=dtype,
         blind_control=blind,
+        text_only_control=text_only,
+        judge=None if judge_url is None else judge_at(judge_url, judge_model),
         seed=seed,
     )
     results, scores = evaluate.evaluate_model(where, judged, folder, config, output, force, console)
@@ -203,11 +231,12 @@ def submission(
     from components.evaluation.config import EvaluationConfig
     from components.evaluation.submissions import get_submission
     from workflows import evaluate
+    from workflows.judged import find_model
 
     quieten_transformers()
     server = get_submission(name).server
     where = open_home(home, store, tracking)
-    judged = evaluate.find_model(where, model, api_model)
+    judged = find_model(where, model, api_model)
     config = EvaluationConfig(batch_size=batch_size, dtype=dtype)
     folder = evaluate.find_raw(where, raw)
     written = evaluate.write_submission(name, judged, folder, config, output, where, console)

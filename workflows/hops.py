@@ -27,6 +27,7 @@ from workflows.artifacts import (
 )
 from workflows.base import BaseModel
 from workflows.config import PipelineConfig
+from workflows.home import api_key
 from workflows.steps import Chain, Handle, Resources, StepContext
 
 log = logging.getLogger(__name__)
@@ -231,6 +232,7 @@ def evaluate_benchmark(
         context.output_path,
         context.resume_path(),
         context.log_progress,
+        judge_key=api_key,
     )
     context.log_metrics(metrics(scores))
     return scores

@@ -104,7 +104,7 @@ def score_row(scores: BenchmarkScores, store: Store) -> ScoreRow:
         percent=scores.headline_percent,
         ci_low=scores.ci_low,
         ci_high=scores.ci_high,
-        metric="percent",
+        metric=scores.metric,
         value=scores.score if scores.score_maximum != 100.0 else None,
         blind_percent=scores.blind_percent,
         num_questions=scores.num_questions,

@@ -11,7 +11,11 @@ from pydantic import Field, field_validator
 from components.core.artifact import Artifact
 from components.core.config import Config
 
-LLAVA15_BENCHMARKS = ("vqav2", "gqa", "textvqa", "pope", "mme", "mmbench")
+LLAVA15_BENCHMARKS = (
+    "vqav2", "gqa", "vizwiz", "scienceqa", "textvqa", "pope", "mme", "mmbench", "mmbench_cn",
+    "seed", "llava_bench", "mm_vet",
+)  # fmt: skip
+"""The twelve of the paper (arXiv 2310.03744, tables 3 and 4), in its order."""
 
 # Their answers are free text that a language model grades.
 JUDGED_BENCHMARKS = ("llava_bench", "mm_vet")

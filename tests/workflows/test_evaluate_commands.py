@@ -59,6 +59,9 @@ def test_a_folder_is_judged_and_found_again(
     cut = lavaflow("eval", model, "--raw", raw, *QUICK, "--output", "out")
     assert "+ gqa  done in" in cut.stdout
     assert (tmp_path / "out" / "gqa" / "predictions.jsonl").read_bytes() == written
+    other = lavaflow("eval", model, "--raw", raw, "-b", "gqa", "--output", "out")
+    assert other.returncode == 2
+    assert "holds results with limit=6, not 0" in other.stderr
     rescored = lavaflow("score", "out")
     assert rescored.returncode == 0, rescored.stderr
     scores = [line for line in first.stdout.splitlines() if line.startswith(" GQA")]

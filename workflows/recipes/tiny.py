@@ -77,6 +77,7 @@ def tiny() -> PipelineConfig:
         ),
         evaluation=EvaluationConfig(
             benchmarks=(*LLAVA15_BENCHMARKS, "grocery"),
+            text_only_control=True,
             batch_size=64,
             num_actors=2,
             cpus_per_actor=WORKER_CPUS,
