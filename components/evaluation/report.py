@@ -27,11 +27,11 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
     bare = any(row.text_only_percent is not None for row in scores)
     names = ["score", "95% interval", "blind", "difference"]
     names += ["text"] if bare else []
-    for name in (*names, "asked", "published"):
+    for name in (*names, "published"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores:
         cells = [
-            row.title or row.benchmark,
+            (row.title or row.benchmark) + (f" (-{row.num_missing:,})" if row.num_missing else ""),
             f"{row.headline_percent:.1f}",
             f"{row.ci_low:.1f} - {row.ci_high:.1f}",
             "-" if row.blind_percent is None else f"{row.blind_percent:.1f}",
@@ -39,11 +39,7 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
         ]
         if bare:
             cells.append("-" if row.text_only_percent is None else f"{row.text_only_percent:.1f}")
-        table.add_row(
-            *cells,
-            f"{row.num_questions:,}" + (f" (-{row.num_missing:,})" if row.num_missing else ""),
-            _published(row, reference),
-        )
+        table.add_row(*cells, _published(row, reference))
     return table
 
 
@@ -53,7 +49,7 @@ def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
     """
     lines = []
     for row in scores:
-        parts = [row.headline_name]
+        parts = [f"{row.num_questions:,} asked; {row.headline_name}"]
         if row.score_maximum != 100.0:
             parts.append(f"{row.score:,.1f} of {row.score_maximum:,.0f} points")
         parts += [row.note] if row.note else []
