@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
+from components.evaluation.order import batches
 from components.evaluation.resume import ResumeLog, fingerprint
 from components.evaluation.targets import StreamingTarget, Target
 
@@ -31,27 +32,32 @@ def ask(
     """
     known = resume.load() if resume else {}
     answers: dict[str, dict[str, str | None]] = {name: {} for name in passes}
-    chunks: list[tuple[str, list[Question]]] = []
+    unanswered: list[tuple[str, Question]] = []
     for name, questions in passes.items():
-        open_questions = []
         for question in questions:
             raw = known.get(fingerprint(name, question))
             if raw is None:
-                open_questions.append(question)
+                unanswered.append((name, question))
             else:
                 answers[name][question.id] = raw
-        chunks += [(name, chunk) for chunk in _chunks(open_questions, batch_size)]
     total = sum(len(questions) for questions in passes.values())
     done = sum(len(raws) for raws in answers.values())
     if on_progress:
         on_progress(done, total)
-    for place, raws in _stream(target, [chunk for _, chunk in chunks]):
-        name, chunk = chunks[place]
+    # Batches mix the passes: a picture's questions in the plain and in the blind pass share it.
+    chunks = [
+        [unanswered[place] for place in places]
+        for places in batches([question for _, question in unanswered], batch_size)
+    ]
+    for place, raws in _stream(target, [[question for _, question in chunk] for chunk in chunks]):
+        chunk = chunks[place]
         if len(raws) != len(chunk):
             raise DataError(f"the target gave {len(raws)} answers to {len(chunk)} questions")
-        if resume:
-            resume.add(name, chunk, raws)
-        answers[name].update((q.id, raw) for q, raw in zip(chunk, raws, strict=True))
+        for name in passes:
+            asked = [(q, raw) for (of, q), raw in zip(chunk, raws, strict=True) if of == name]
+            if resume and asked:
+                resume.add(name, [q for q, _ in asked], [raw for _, raw in asked])
+            answers[name].update((q.id, raw) for q, raw in asked)
         done += len(chunk)
         if on_progress:
             on_progress(done, total)
@@ -66,16 +72,3 @@ def _stream(
         return
     for place, chunk in enumerate(chunks):
         yield place, target.answer(chunk)
-
-
-def _chunks(questions: Sequence[Question], size: int) -> Iterator[list[Question]]:
-    """Yield batches of similar length, the longest first; questions on one picture side by side."""
-
-    def order(question: Question) -> tuple[int, int, str, str]:
-        # Lengths in steps, so that neighbours may share a picture, which the tower then sees once.
-        length = len(question.prompt) // 16
-        return -question.max_new_tokens, -length, question.image_key or "", question.id
-
-    ordered = sorted(questions, key=order)
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]

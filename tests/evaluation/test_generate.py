@@ -1,5 +1,6 @@
 """Asking: nothing twice, nothing lost, whatever the order."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,29 @@ def test_answers_are_joined_by_id_and_progress_is_told(fake_target: Any) -> None
     passes = {"plain": questions(10), "blind": questions(10)}
     raws = ask(target, passes, 4, on_progress=lambda done, total: steps.append((done, total)))
     assert raws["plain"] == raws["blind"] == {str(n): f"answer {n}" for n in range(10)}
-    assert steps == [(0, 20), (4, 20), (8, 20), (10, 20), (14, 20), (18, 20), (20, 20)]
+    # 8, 6 and 6 questions on three pictures, each beginning a batch of its own.
+    assert [done for done, _ in steps] == [0, 4, 8, 12, 14, 18, 20]
+    assert {total for _, total in steps} == {20}
 
 
-def test_batches_are_of_similar_length_and_keep_pictures_together(fake_target: Any) -> None:
-    target = fake_target(lambda question: "x")
-    ask(target, {"plain": questions(30)}, 6)
-    lengths = [len(question.prompt) // 16 for question in target.asked]
-    assert lengths == sorted(lengths, reverse=True)
-    longest = [q.image_path for q in target.asked if len(q.prompt) // 16 == 1]
-    assert longest == sorted(longest, key=str)
+def test_both_passes_of_a_picture_are_asked_in_one_batch(fake_target: Any) -> None:
+    class Batches:
+        def __init__(self) -> None:
+            self.sizes: list[set[str]] = []
+
+        def answer(self, asked: list[Question]) -> list[str | None]:
+            self.sizes.append({str(q.image_path) for q in asked})
+            return [q.image_path for q in asked]
+
+    target = Batches()
+    shuffled = [
+        dataclasses.replace(q, image_path=f"/a/{(int(q.id) + 1) % 3}.jpg") for q in questions(9)
+    ]
+    raws = ask(target, {"plain": questions(9), "blind": shuffled}, 6)
+    assert len(target.sizes) == 3
+    assert all(len(pictures) == 1 for pictures in target.sizes)
+    assert raws["plain"] == {str(n): f"/a/{n % 3}.jpg" for n in range(9)}
+    assert raws["blind"] == {str(n): f"/a/{(n + 1) % 3}.jpg" for n in range(9)}
 
 
 def test_a_killed_run_asks_no_question_twice(fake_target: Any, tmp_path: Path) -> None:
@@ -51,8 +65,8 @@ def test_a_killed_run_asks_no_question_twice(fake_target: Any, tmp_path: Path) -
         ask(first, passes, 4, ResumeLog(tmp_path), die_at_half)
     second = fake_target(lambda question: f"answer {question.id}")
     raws = ask(second, passes, 4, ResumeLog(tmp_path))
-    assert len(first.asked) == 20
-    assert len(second.asked) == 20
+    assert len(first.asked) + len(second.asked) == 40
+    assert 20 <= len(first.asked) < 24
     assert raws["plain"] == raws["blind"] == {str(n): f"answer {n}" for n in range(20)}
     third = fake_target(lambda question: "never")
     assert ask(third, passes, 4, ResumeLog(tmp_path)) == raws

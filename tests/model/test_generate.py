@@ -1,6 +1,8 @@
-"""Greedy decoding: cached = uncached, batched = one by one, streamed = whole."""
+"""Greedy decoding: cached = uncached, batched = one by one, streamed = whole,
+shared beginnings = none shared."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor
 from components.core.errors import DataError
 from components.data.config import ImageSpec
 from components.data.images import normalise
+from components.model import beginnings, generate
+from components.model.beginnings import Level
 from components.model.build import LlavaParts
 from components.model.checkpoint import Loaded, load, save
 from components.model.generate import generate_greedy, stream_greedy
@@ -114,3 +118,76 @@ def test_pictures_and_image_tokens_must_agree(
     with pytest.raises(DataError, match="5 prompts but 1 entries"):
         generate_greedy(loaded, ids, pixels[:1], NEW)
     assert generate_greedy(loaded, [], [], NEW) == []
+
+
+@pytest.fixture
+def asked(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
+    """Questions that share a long system sentence, some a picture, one no picture at all."""
+    image, generator = loaded.image_token_id, torch.Generator().manual_seed(9)
+    pixels = torch.randint(0, 256, (3, 3, 28, 28), generator=generator, dtype=torch.uint8)
+    places = [0, 0, 0, 1, 1, 2, None, 0, 2]
+    ids = []
+    for number, place in enumerate(places):
+        question = torch.randint(262, 300, (3 + number % 3,), generator=generator).tolist()
+        ids.append([*range(262, 282), *([] if place is None else [image]), 270, *question])
+    # Equal pictures in other tensors are one picture too.
+    return ids, [None if place is None else pixels[place].clone() for place in places]
+
+
+@pytest.mark.parametrize("price", [0, 30])
+def test_shared_beginnings_change_no_answer(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    price: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In float64, where rounding cannot decide between two tokens of random weights."""
+    loaded.model.double()
+    ids, pixels = asked
+    reference = [uncached(loaded, row, image, NEW) for row, image in zip(ids, pixels, strict=True)]
+    plain = generate_greedy(loaded, ids, pixels, NEW)
+    levels: list[int] = []
+
+    def counted(*args: Any) -> list[Level]:
+        found = beginnings.share(*args)
+        levels.append(len(found))
+        return found
+
+    monkeypatch.setattr(generate, "share", counted)
+    monkeypatch.setattr(beginnings, "FORWARD_PRICE", price)
+    assert generate_greedy(loaded, ids, pixels, NEW) == plain == reference
+    assert levels == [3 if price == 0 else 2]
+    assert len({tuple(answer) for answer in reference}) > 3
+
+
+def test_prefill_gives_the_states_of_single_rows(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """float64 sums in another order: differences of 1e-12 beside values of size one."""
+    loaded.model.double()
+    monkeypatch.setattr(beginnings, "FORWARD_PRICE", 0)
+    ids, pixels = asked
+    with torch.inference_mode():
+        states, _, _ = generate.prefill(loaded, ids, pixels)
+        for state, row, image in zip(states, ids, pixels, strict=True):
+            alone, _, _ = generate.prefill(loaded, [row], [image])
+            torch.testing.assert_close(state, alone[0], rtol=0, atol=1e-12)
+
+
+def test_the_tower_runs_once_per_picture(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    original = generate.image_embeddings
+
+    def counted(model: Any, pixels_NCHW: Tensor, spec: ImageSpec) -> Tensor:
+        seen.append(len(pixels_NCHW))
+        return original(model, pixels_NCHW, spec)
+
+    monkeypatch.setattr(generate, "image_embeddings", counted)
+    generate_greedy(loaded, *asked, NEW)
+    assert seen == [3]
