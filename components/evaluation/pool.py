@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from components.core.errors import ClusterError
+from components.evaluation.allocation import keep_freed_memory
 from components.evaluation.benchmark import Question
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.targets import CheckpointTarget, Target
@@ -259,6 +260,7 @@ class _CheckpointFactory:
         if self.config.gpus_per_actor == 0:
             # Ray does not limit cores: without this every actor would use all of them.
             torch.set_num_threads(max(1, round(self.config.cpus_per_actor)))
+            keep_freed_memory()
         path = self.checkpoint() if callable(self.checkpoint) else self.checkpoint
         device = "cuda" if self.config.gpus_per_actor else "cpu"
         return CheckpointTarget(path, self.config.dtype, device, self.config.batch_size)

@@ -35,6 +35,7 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from components.data.conversation import render
 from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
+from components.evaluation.allocation import keep_freed_memory
 from components.evaluation.benchmark import Question, get_benchmark, limited
 from components.evaluation.generate import ask
 from components.evaluation.targets import CheckpointTarget
@@ -119,6 +120,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # for both sides; the actors of an evaluation do it
     loop = Loop(options.model, options.dtype, options.device)
     where = f"{options.threads} threads"
     if options.device != "cpu":
