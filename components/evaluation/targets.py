@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Pictures kept as the language model sees them: of LLaVA-1.5 7B in half precision about 50, more
 # than enough as questions on one picture come together.
-_PICTURE_CACHE_BYTES = 256 * 1024 * 1024
+PICTURE_CACHE_BYTES = 256 * 1024 * 1024
 
 
 class Target(Protocol):
@@ -57,9 +57,10 @@ class CheckpointTarget:
         dtype: str = "float32",
         device: str | None = None,
         batch_size: int = 32,
+        picture_cache_bytes: int = PICTURE_CACHE_BYTES,
     ) -> None:
-        """`device`: None takes a GPU where there is one. Raises CheckpointError for a damaged
-        folder.
+        """`device`: None takes a GPU where there is one; with no room for pictures the last one is
+        kept. Raises CheckpointError for a damaged folder.
         """
         import torch
 
@@ -71,6 +72,7 @@ class CheckpointTarget:
         self._batch_size = batch_size
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         self._picture_bytes = 0
+        self._picture_limit = picture_cache_bytes
 
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
         """Return an answer per question, in order; None where its picture cannot be read."""
@@ -152,7 +154,7 @@ class CheckpointTarget:
         # A copy: a view would hold all pictures of its batch.
         self._pictures[key] = image.clone()
         self._picture_bytes += image.nbytes
-        while self._picture_bytes > _PICTURE_CACHE_BYTES and len(self._pictures) > 1:
+        while self._picture_bytes > self._picture_limit and len(self._pictures) > 1:
             _, dropped = self._pictures.popitem(last=False)
             self._picture_bytes -= dropped.nbytes
 

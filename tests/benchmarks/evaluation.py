@@ -2,10 +2,10 @@
 
 The loop does per question what `LlavaHf.generate_until` does, which asserts batch size 1
 (lmms_eval/models/simple/llava_hf.py of EvolvingLMMs-Lab/lmms-eval 19085f3): open the picture, apply
-the chat template, the processor, `model.generate` (greedy, with cache), decode. Ours:
-`CheckpointTarget` in batches, as the actors of an evaluation run it, pictures decoded anew in each
-round. Both in one process with the same weights, dtype and threads, in turns; reading the question
-files and loading the model are not timed.
+the chat template, the processor, `model.generate` (greedy, with cache), decode. Ours: evaluator
+actors of one thread each, as an evaluation asks them, pictures decoded anew in each round. Both
+have the same cores (one process with `--cores` threads; so many actors), weights and dtype, and
+work in turns; reading the question files, starting and loading the model are not timed.
 
 Their fast tokenizer leaves out the dummy space that SentencePiece, and so the original LLaVA, puts
 behind the image (`components.data.tokens`): one token less in each prompt, which changes some
@@ -19,13 +19,16 @@ store/raw/*/attempt-*/files holds the benchmarks. Any model folder of lavaflow w
 """
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+import ray
 import torch
 from PIL import Image
 from rich.console import Console
@@ -37,8 +40,10 @@ from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
 from components.evaluation.allocation import keep_freed_memory
 from components.evaluation.benchmark import Question, get_benchmark, limited
+from components.evaluation.config import EvaluationConfig
 from components.evaluation.generate import ask
-from components.evaluation.targets import CheckpointTarget
+from components.evaluation.pool import PoolTarget
+from components.evaluation.targets import CheckpointTarget, Target
 from components.model.checkpoint import DTYPES, load
 
 BENCHMARKS = "vqav2,gqa,textvqa,pope,mme,mmbench,grocery"
@@ -49,7 +54,6 @@ class Round:
     """What one side took for a benchmark, and what it answered, by question id."""
 
     wall_s: float
-    cpu_s: float
     answers: dict[str, str | None]
 
 
@@ -114,25 +118,27 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=64, help="questions of each; 0 asks all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1, help="of torch, for both sides")
+    parser.add_argument("--cores", type=int, default=2, help="threads of the loop; our actors")
     parser.add_argument("--their-prompts", action="store_true", help="without the dummy space")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    keep_freed_memory()  # for both sides; the actors of an evaluation do it
+    torch.set_num_threads(options.cores)
+    keep_freed_memory()  # as the actors do
     loop = Loop(options.model, options.dtype, options.device)
-    where = f"{options.threads} threads"
+    where = f"{options.cores} cores"
     if options.device != "cpu":
+        options.cores = 1
         where = torch.cuda.get_device_name(options.device)
+    target = started(options)
     table = Table(
         title=f"{options.model.name}, {options.dtype}, {where}, batches of {options.batch_size}; "
         f"median of {options.rounds} interleaved rounds",
         title_justify="left",
     )
-    for column in ("", "questions", "loop /s", "ours /s", "ratio", "CPU ratio", "differ", "margin"):
+    for column in ("", "questions", "loop /s", "ours /s", "ratio", "differ", "margin"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    totals = {"loop": 0.0, "ours": 0.0, "loop cpu": 0.0, "ours cpu": 0.0}
+    totals = [0.0, 0.0]
     num_asked = num_differing = 0
     for name in options.benchmarks.split(","):
         benchmark = get_benchmark(name)
@@ -140,44 +146,61 @@ def main() -> None:
             benchmark.read(options.raw / "eval" / benchmark.folder), options.limit, 0
         )
         loop.prompts = {} if options.their_prompts else original_ids(options.model, questions)
-        theirs, ours = in_turns(loop, questions, options)
+        theirs, ours = in_turns(loop, target, questions, options)
         differing = [q for q in questions if theirs[0].answers[q.id] != ours[0].answers[q.id]]
         margin = max((loop.margin(q) for q in differing), default=None)
         seconds = [statistics.median(one.wall_s for one in side) for side in (theirs, ours)]
-        cpu = [statistics.median(one.cpu_s for one in side) for side in (theirs, ours)]
-        for key, value in zip(totals, (*seconds, *cpu), strict=True):
-            totals[key] += value
+        totals = [total + value for total, value in zip(totals, seconds, strict=True)]
         num_asked += len(questions)
         num_differing += len(differing)
-        table.add_row(*row(name, len(questions), *seconds, *cpu, len(differing)), shown(margin))
+        table.add_row(*row(name, len(questions), *seconds, len(differing)), shown(margin))
     table.add_section()
-    table.add_row(*row("together", num_asked, *totals.values(), num_differing), "")
+    table.add_row(*row("together", num_asked, *totals, num_differing), "")
     table.caption = (
-        "CPU ratio: of processor time, which other work on the machine disturbs less. margin: of "
-        "the answers that differ, the largest gap between the two best logits at the nearest step"
+        "margin: of the answers that differ, the largest gap between the two best logits at the "
+        "nearest step"
     )
     Console(width=100).print(table)
 
 
+def started(options: argparse.Namespace) -> Target:
+    """Return our side as an evaluation has it: actors; on one core, this process."""
+    make = partial(
+        CheckpointTarget,
+        options.model.resolve(),
+        options.dtype,
+        options.device,
+        options.batch_size,
+        picture_cache_bytes=0,  # or pictures would be known in the second round
+    )
+    if options.cores == 1:
+        return make()
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    ray.init(num_cpus=options.cores, include_dashboard=False, log_to_driver=False)
+    config = EvaluationConfig(num_actors=options.cores, batch_size=options.batch_size)
+    return PoolTarget(partial(alone, make), "sha256:benchmark", config)
+
+
+def alone(make: Callable[[], Target]) -> Target:
+    """Make the target within an actor, set as evaluators are."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    return make()
+
+
 def in_turns(
-    loop: Loop, questions: Sequence[Question], options: argparse.Namespace
+    loop: Loop, target: Target, questions: Sequence[Question], options: argparse.Namespace
 ) -> tuple[list[Round], list[Round]]:
-    """Ask both sides in turns, after a few questions that are not timed."""
+    """Ask both sides in turns, after some questions that are not timed."""
+
+    def batched(asked: Sequence[Question]) -> dict[str, str | None]:
+        return ask(target, {"plain": asked}, options.batch_size)["plain"]
+
+    loop.answer(questions[:4])
+    batched(questions)
     theirs: list[Round] = []
     ours: list[Round] = []
-    for number in range(options.rounds):
-        target = CheckpointTarget(options.model, options.dtype, options.device, options.batch_size)
-
-        def batched(
-            asked: Sequence[Question], target: CheckpointTarget = target
-        ) -> dict[str, str | None]:
-            return ask(target, {"plain": asked}, options.batch_size)["plain"]
-
-        if number == 0:
-            loop.answer(questions[:4])
-            CheckpointTarget(
-                options.model, options.dtype, options.device, options.batch_size
-            ).answer(questions)
+    for _ in range(options.rounds):
         theirs.append(timed(loop.answer, questions))
         ours.append(timed(batched, questions))
     return theirs, ours
@@ -206,9 +229,9 @@ def timed(
     answer: Callable[[Sequence[Question]], dict[str, str | None]], questions: Sequence[Question]
 ) -> Round:
     """Ask, and wait for a GPU to be done: answers are text, so it is."""
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    start_s = time.perf_counter()
     answers = answer(questions)
-    return Round(time.perf_counter() - wall_s, time.process_time() - cpu_s, answers)
+    return Round(time.perf_counter() - start_s, answers)
 
 
 def opened(question: Question) -> Image.Image | None:
@@ -220,15 +243,7 @@ def opened(question: Question) -> Image.Image | None:
     return Image.open(source).convert("RGB")
 
 
-def row(
-    name: str,
-    count: int,
-    loop_s: float,
-    ours_s: float,
-    loop_cpu_s: float,
-    ours_cpu_s: float,
-    num_differing: int,
-) -> tuple[str, ...]:
+def row(name: str, count: int, loop_s: float, ours_s: float, num_differing: int) -> tuple[str, ...]:
     """Return the cells of one line."""
     return (
         name,
@@ -236,7 +251,6 @@ def row(
         f"{count / loop_s:.1f}",
         f"{count / ours_s:.1f}",
         f"{loop_s / ours_s:.1f}x",
-        f"{loop_cpu_s / ours_cpu_s:.1f}x",
         str(num_differing),
     )
 
