@@ -5,7 +5,8 @@ The loop does per question what `LlavaHf.generate_until` does, which asserts bat
 the chat template, the processor, `model.generate` (greedy, with cache), decode. Ours: evaluator
 actors of one thread each, as an evaluation asks them, pictures decoded anew in each round. Both
 have the same cores (one process with `--cores` threads; so many actors), weights and dtype, and
-work in turns; reading the question files, starting and loading the model are not timed.
+work in turns; reading the question files, starting and loading the model are not timed. With fewer
+questions than batches for each actor (a --limit of 64) some of ours have nothing to do.
 
 Their fast tokenizer leaves out the dummy space that SentencePiece, and so the original LLaVA, puts
 behind the image (`components.data.tokens`): one token less in each prompt, which changes some
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a model folder of lavaflow")
     parser.add_argument("--raw", type=Path, required=True, help="a folder with eval/")
     parser.add_argument("--benchmarks", default=BENCHMARKS)
-    parser.add_argument("--limit", type=int, default=64, help="questions of each; 0 asks all")
+    parser.add_argument("--limit", type=int, default=256, help="questions of each; 0 asks all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--cores", type=int, default=2, help="threads of the loop; our actors")
