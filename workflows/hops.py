@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.core.errors import DataError
 from components.core.store import Store
 from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
@@ -28,6 +27,7 @@ from workflows.artifacts import (
 from workflows.base import BaseModel
 from workflows.config import PipelineConfig
 from workflows.home import api_key
+from workflows.samples import sample_questions
 from workflows.steps import Chain, Handle, Resources, StepContext
 
 log = logging.getLogger(__name__)
@@ -284,7 +284,9 @@ def deploy_version(
                 question=question,
                 answer=ask(endpoint.url, question, image, max_tokens=config.samples.max_new_tokens),
             )
-            for image, question in _samples(config, _raw_with_benchmarks(inputs["raw"], context))
+            for image, question in sample_questions(
+                config.samples.files, _raw_with_benchmarks(inputs["raw"], context)
+            )
         )
     finally:
         if not serves:
@@ -312,25 +314,3 @@ def _raw_with_benchmarks(raw: RawData, context: StepContext) -> Path:
     # Such a folder may change; a copy stands for the content that the digest names.
     cache_path = Path(context.store.cache_path) / raw.digest[:32]
     return Store(raw.uri, str(cache_path)).local_copy("eval").parent
-
-
-def _samples(config: DeployConfig, raw_path: Path) -> list[tuple[Path, str]]:
-    """Return (picture, question) of the first row of each sample file."""
-    samples = []
-    for name in config.samples.files:
-        path = raw_path / name
-        try:
-            row = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
-            question = str(row["text"])
-            image = next(p for p in _image_places(path.parent, str(row["image"])) if p.is_file())
-        except (OSError, IndexError, KeyError, ValueError, StopIteration) as error:
-            raise DataError(
-                f"{path}: no sample question can be read from its first row ({error!r}); "
-                "expected JSON lines with `image` and `text`"
-            ) from None
-        samples.append((image, question))
-    return samples
-
-
-def _image_places(folder: Path, image: str) -> list[Path]:
-    return [folder / image, *sorted(folder.glob(f"*/{image}"))]
