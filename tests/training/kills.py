@@ -4,6 +4,7 @@ As a program it runs a stage on a Ray cluster of its own, which dies with it:
 `python -m tests.training.kills ORDER`, where ORDER is a JSON file (see `Order`).
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -32,7 +33,8 @@ class Kill(BaseModel):
     def carry_out(self, driver_pid: int) -> None:
         """End the driver first: nobody is left to tell it of the worker."""
         if self.driver:
-            os.kill(driver_pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # another kill was there before
+                os.kill(driver_pid, signal.SIGKILL)
         if self.worker:
             os.kill(os.getpid(), signal.SIGKILL)
 

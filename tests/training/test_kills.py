@@ -75,7 +75,12 @@ def test_kills_of_worker_driver_and_both_at_random_moments_change_no_bit(
         for step, death in zip(steps, draw.sample(DEATHS, len(DEATHS)), strict=True)
     )
     order = unharmed.model_copy(update={"folder": tmp_path, "kills": kills})
-    assert [attempt(order) for _ in range(3)] == [False, False, True]
+    # Two kills may fall so close together that the driver dies once for both.
+    attempts = [attempt(order)]
+    while not attempts[-1] and len(attempts) < len(kills):
+        attempts.append(attempt(order))
+    assert len(attempts) > 1
+    assert attempts[-1]
     assert len(list((tmp_path / "marks").iterdir())) == len(kills)
     assert order.weights == unharmed.weights
     assert losses(order) == losses(unharmed)
