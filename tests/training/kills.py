@@ -108,6 +108,20 @@ class Order(BaseModel):
         """The finished model's file of weights."""
         return (self.folder / "model" / "model.safetensors").read_bytes()
 
+    def train(self) -> None:
+        """Run the stage on the cluster that is connected, or go on with it."""
+        from components.training.trainer import train_stage
+
+        train_stage(
+            self.config,
+            self.data,
+            self.base,
+            self.folder / "model",
+            "run",
+            str(self.folder / "storage"),
+            self.points,
+        )
+
 
 def run(order: Order) -> None:
     """Run the stage to its end, or as far as it gets."""
@@ -120,15 +134,7 @@ def run(order: Order) -> None:
     told = {"kills": order.kills, "marks_path": str(marks), "driver_pid": os.getpid()}
     trainer.Materials = lambda *paths: KilledMaterials(*paths, **told)  # type: ignore[assignment,misc] # plays the product's class
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    trainer.train_stage(
-        order.config,
-        order.data,
-        order.base,
-        order.folder / "model",
-        "run",
-        str(order.folder / "storage"),
-        order.points,
-    )
+    order.train()
 
 
 if __name__ == "__main__":

@@ -52,15 +52,7 @@ def run(order: Order) -> None:
     nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
     ray.init(cluster.address, log_to_driver=False)
     threading.Thread(target=_take_away, args=(cluster, nodes, order), daemon=True).start()
-    trainer.train_stage(
-        order.config,
-        order.data,
-        order.base,
-        order.folder / "model",
-        "run",
-        str(order.folder / "storage"),
-        order.points,
-    )
+    order.train()
     ray.shutdown()
     cluster.shutdown()
 

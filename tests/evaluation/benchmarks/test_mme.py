@@ -30,7 +30,7 @@ from components.evaluation.score import predict, summarise
     ],
 )
 def test_answers_are_read_as_the_official_tool_reads_them(raw: str, answer: str) -> None:
-    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type]
+    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type] # reads no question
 
 
 def write(

@@ -34,7 +34,7 @@ from components.evaluation.score import predict, summarise
     ],
 )
 def test_answers_are_read_as_the_original_reads_them(raw: str, answer: str) -> None:
-    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type]
+    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type] # reads no question
 
 
 def write(root: Path, per_split: int = 4, order: int = 1, with_prompts: bool = True) -> Path:

@@ -41,7 +41,7 @@ from components.evaluation.score import compare_predictions, predict, summarise,
     ],
 )
 def test_letters_are_found_as_the_original_finds_them(raw: str, answer: str) -> None:
-    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type]
+    assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type] # reads no question
 
 
 def test_a_letter_beyond_the_choices_is_wrong() -> None:
