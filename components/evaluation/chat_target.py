@@ -11,17 +11,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from components.core.errors import ConfigError, EndpointError
 from components.evaluation.benchmark import Question
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from components.evaluation.chat_api import open_client, told
 
 log = logging.getLogger(__name__)
 
+NO_KEY = "none"
+"""What a service of one's own takes for a key."""
 CONCURRENCY = 8
 """Questions under way at a time; a server batches those that are there together."""
 RETRIES = 6
@@ -44,7 +43,7 @@ class ChatTarget:
         self,
         base_url: str,
         model: str | None = None,
-        api_key: str = "none",
+        api_key: str = NO_KEY,
         concurrency: int = CONCURRENCY,
         timeout_s: float = TIMEOUT_S,
         retries: int = RETRIES,
@@ -54,20 +53,11 @@ class ChatTarget:
         Raises ConfigError for a refused key or an unknown model, EndpointError when nothing
         answers.
         """
-        from openai import DefaultHttpxClient, OpenAI
-
-        # A proxy of the environment knows no service on this machine.
-        here = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
-        self._client = OpenAI(
-            base_url=base_url,
-            api_key=api_key,
-            max_retries=retries,
-            timeout=timeout_s,
-            http_client=DefaultHttpxClient(trust_env=not here),
-        )
+        self._key = "" if api_key == NO_KEY else api_key
+        self._client = open_client(base_url, self._key, timeout_s, retries)
         self._base_url, self._concurrency = base_url, concurrency
         self._options: dict[str, Any] = {"temperature": 0.0, "limit": "max_tokens"}
-        self.model = model or _only_model(self._client, base_url)
+        self.model = model or self._only_model()
 
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
         ((_, answers),) = self.stream([questions])
@@ -90,6 +80,29 @@ class ChatTarget:
                 # After an error, or when nobody listens any more, nothing new is sent.
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _only_model(self) -> str:
+        import openai
+
+        try:
+            names = [model.id for model in self._client.models.list()]
+        except openai.APIConnectionError as error:
+            raise self._unreachable(error) from None
+        except openai.OpenAIError as error:
+            raise ConfigError(
+                f"{self._base_url}: its models cannot be listed ({told(error, self._key)})"
+            ) from None
+        if len(names) == 1:
+            return names[0]
+        raise ConfigError(
+            f"{self._base_url} has {len(names)} models ({', '.join(sorted(names)[:8])}); name one"
+        )
+
+    def _unreachable(self, error: Exception) -> EndpointError:
+        return EndpointError(
+            f"{self._base_url} does not answer ({told(error, self._key)}); what was answered is "
+            "kept, so the same command goes on once it does"
+        )
+
     def _ask(self, question: Question) -> str | None:
         import openai
 
@@ -97,20 +110,20 @@ class ChatTarget:
             return self._reply(question)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ConfigError(
-                f"{self._base_url}: the key is refused ({_words(error)}); check it"
+                f"{self._base_url}: the key is refused ({told(error, self._key)}); check it"
             ) from None
         except openai.NotFoundError as error:
             raise ConfigError(
-                f"{self._base_url}: no model {self.model!r} there ({_words(error)})"
+                f"{self._base_url}: no model {self.model!r} there ({told(error, self._key)})"
             ) from None
         except openai.APIConnectionError as error:
-            raise _unreachable(self._base_url, error) from None
+            raise self._unreachable(error) from None
         except (openai.APIStatusError, OSError) as error:
             log.warning(
                 "%s %s is left without an answer: %s",
                 question.benchmark,
                 question.id,
-                _words(error),
+                told(error, self._key),
             )
             return None
 
@@ -149,29 +162,6 @@ def _finished(chunk: tuple[int, list[Future[str | None]]]) -> tuple[int, list[st
     return place, [answer.result() for answer in answers]
 
 
-def _only_model(client: "OpenAI", base_url: str) -> str:
-    import openai
-
-    try:
-        names = [model.id for model in client.models.list()]
-    except openai.APIConnectionError as error:
-        raise _unreachable(base_url, error) from None
-    except openai.OpenAIError as error:
-        raise ConfigError(f"{base_url}: its models cannot be listed ({_words(error)})") from None
-    if len(names) == 1:
-        return names[0]
-    raise ConfigError(
-        f"{base_url} has {len(names)} models ({', '.join(sorted(names)[:8])}); name one"
-    )
-
-
-def _unreachable(base_url: str, error: Exception) -> EndpointError:
-    return EndpointError(
-        f"{base_url} does not answer ({_words(error)}); what was answered is kept, so the same "
-        "command goes on once it does"
-    )
-
-
 def _content(question: Question) -> Any:
     """Return the picture first, then the words, as the model was trained; words alone as text."""
     if question.image_key is None:
@@ -184,10 +174,3 @@ def _content(question: Question) -> Any:
     url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     picture = {"type": "image_url", "image_url": {"url": url}}
     return [picture, {"type": "text", "text": question.prompt}]
-
-
-def _words(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    cause = error.__cause__
-    return str(said or error) + (f" {cause}" if said is None and cause is not None else "")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
@@ -31,6 +30,7 @@ from tenacity import (
 
 from components.core.errors import ConfigError, EndpointError
 from components.evaluation.benchmark import JudgedBenchmark, Judgement, JudgeRequest, Question
+from components.evaluation.chat_api import open_client, told
 from components.evaluation.config import JudgeConfig
 from components.evaluation.kept_replies import KeptReplies, Reply
 
@@ -44,11 +44,6 @@ _LONGEST_WAIT_S = 60.0
 _LONGEST_RETRY_AFTER_S = 300.0
 # So many failures in a row, each after its repetitions, and the judge counts as gone.
 _GONE_AFTER = 20
-_HERE = ("127.0.0.1", "localhost", "::1")
-_NO_ACCOUNT: dict[str, Any] = {
-    "OpenAI-Organization": openai.Omit(),
-    "OpenAI-Project": openai.Omit(),
-}
 
 
 @dataclass(frozen=True)
@@ -84,16 +79,7 @@ class Judge:
         cache = config.cache_uri or cache_uri
         self._kept = KeptReplies(cache) if cache else None
         self._key = (api_key() if callable(api_key) else api_key) or ""
-        here = urlsplit(config.base_url).hostname in _HERE
-        self._client = openai.OpenAI(
-            base_url=config.base_url,
-            api_key=self._key or "none",
-            timeout=config.timeout_s,
-            max_retries=0,
-            # The environment's account and proxy are not for an endpoint named here.
-            default_headers=_NO_ACCOUNT,
-            http_client=openai.DefaultHttpxClient(trust_env=not here),
-        )
+        self._client = open_client(config.base_url, self._key, config.timeout_s, retries=0)
         self._limit = "max_tokens"
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -222,7 +208,7 @@ class Judge:
                 return self._ask(request)
             raise self._failure(error) from None
         except (openai.APIError, ValueError) as error:
-            raise _Passing(self._told(error)) from None
+            raise _Passing(told(error, self._key)) from None
         if not isinstance(found, ChatCompletion) or not found.choices:
             raise _Passing(f"{self.config.base_url} does not reply in the form of OpenAI's API")
         # No text (a refusal) is a reply that holds no grade, as in the original.
@@ -230,15 +216,15 @@ class Judge:
 
     def _failure(self, error: openai.APIStatusError) -> Exception:
         """Return what a refusal means: for the run, for this request, or for the moment."""
-        told, status = f"{error.status_code}: {self._told(error)}", error.status_code
+        reason, status = f"{error.status_code}: {told(error, self._key)}", error.status_code
         if status in (401, 403, 404) or error.code == "insufficient_quota":
             return ConfigError(
-                f"{self.config.base_url} refuses the judge {self.config.model!r} ({told}); "
+                f"{self.config.base_url} refuses the judge {self.config.model!r} ({reason}); "
                 "check its address, its name and the key"
             )
         if status in (408, 409, 429) or status >= 500:
-            return _Passing(told, _retry_after_s(error.response.headers.get("retry-after")))
-        return _Refused(told)
+            return _Passing(reason, _retry_after_s(error.response.headers.get("retry-after")))
+        return _Refused(reason)
 
     def _count_silence(self, failure: _Passing) -> None:
         with self._lock:
@@ -276,12 +262,6 @@ class Judge:
             f"judgements, such as {judgements[0].replies[-1][:80]!r}; choose a judge that keeps to "
             "the asked form"
         )
-
-    def _told(self, error: Exception) -> str:
-        """Return an error's text without the key, which endpoints like to repeat."""
-        cause = f" ({error.__cause__})" if error.__cause__ else ""
-        text = f"{error}{cause}"[:300]
-        return text.replace(self._key, "***") if self._key else text
 
 
 def _retry_after_s(header: str | None) -> float:

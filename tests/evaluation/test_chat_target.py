@@ -121,3 +121,20 @@ def test_an_api_that_is_not_there_is_told() -> None:
         target.answer([question(1)])
     with pytest.raises(EndpointError, match="does not answer"):
         ChatTarget(url, retries=0)
+
+
+def test_no_message_holds_the_key(caplog: pytest.LogCaptureFixture) -> None:
+    """Endpoints like to repeat it."""
+    for status in (400, 401):
+        refusal = failed(status, "what is 'secret-key-1' to me")
+        with tiny_api(lambda _, it=refusal: it) as (url, _), caplog.at_level(logging.WARNING):
+            target = ChatTarget(url, api_key="secret-key-1")
+            if status == 400:
+                assert target.answer([question(1)]) == [None]
+            else:
+                with pytest.raises(ConfigError) as caught:
+                    target.answer([question(1)])
+                assert "secret-key-1" not in str(caught.value)
+                assert "what is '***' to me" in str(caught.value)
+    assert "what is '***' to me" in caplog.text
+    assert "secret-key-1" not in caplog.text
