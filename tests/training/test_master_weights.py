@@ -48,7 +48,7 @@ def test_fp32_weights_take_the_steps_of_torch_bit_for_bit(materials, config):
         engine = PlainEngine(module, wrap(fused_adamw(module, config)), CLIPPING)
         batches = batches_of(materials, found, config)
         outcomes = [
-            train_step(engine, lambda: next(batches), RATE, 3, Alone())  # noqa: B023
+            train_step(engine, lambda: next(batches), RATE, 3, Alone())  # noqa: B023 -- called at once
             for _ in range(3)
         ]
         assert all(outcome.grad_norm > CLIPPING for outcome in outcomes)
