@@ -21,7 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from components.model.cpu_attention import half_attention
+from components.model.cpu_attention import Grid, half_attention, lay_grid
 from components.model.transfer import sent
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ NO_MASK = torch.zeros((1, 1, 1, 1))
 as it is, where it would build one of [T, T] itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedRows:
     """Where the rows of a pack lie: groups of rows of like length, one behind the other."""
 
@@ -134,12 +134,15 @@ def packed_attention(
             query_THD, key_TKD, value_TKD, packed_rows, scaling, sliding_window
         )
         return output_THD.unsqueeze(0), None
+    if not dropout and _in_bfloat16_on_cpu(query_1HTD):
+        query_THD, key_TKD, value_TKD = (
+            state[0].transpose(0, 1) for state in (query_1HTD, key_1HTD, value_1HTD)
+        )
+        grids = _grids(packed_rows, query_THD.shape[1], key_TKD.shape[1], sliding_window)
+        scale = scaling if scaling is not None else query_THD.shape[-1] ** -0.5
+        return half_attention(query_THD, key_TKD, value_TKD, grids, scale).unsqueeze(0), None
     groups = query_1HTD.shape[1] // key_1HTD.shape[1]
     states = [query_1HTD, repeat_kv(key_1HTD, groups), repeat_kv(value_1HTD, groups)]
-    in_half = not dropout and _in_bfloat16_on_cpu(query_1HTD)
-    if in_half:
-        # Rotary positions are fp32 under autocast: once to half here, not padded first.
-        states = [state.to(torch.bfloat16) for state in states]
     sizes = [rows.num_tokens for rows in packed_rows.groups]
     outputs = []
     for rows, *parts in zip(
@@ -147,20 +150,15 @@ def packed_attention(
     ):
         query_BHSD, key_BHSD, value_BHSD = (_pad(part, rows) for part in parts)
         window = sliding_window if sliding_window and sliding_window < rows.longest else None
-        if in_half:
-            scale = scaling if scaling is not None else query_BHSD.shape[-1] ** -0.5
-            mask_SS = _causal(rows.longest, window, query_BHSD)
-            output_BHSD = half_attention(query_BHSD, key_BHSD, value_BHSD, scale, mask_SS)
-        else:
-            output_BHSD = functional.scaled_dot_product_attention(
-                query_BHSD,
-                key_BHSD,
-                value_BHSD,
-                attn_mask=_causal(rows.longest, window, query_BHSD) if window else None,
-                dropout_p=dropout,
-                is_causal=window is None,
-                scale=scaling,
-            )
+        output_BHSD = functional.scaled_dot_product_attention(
+            query_BHSD,
+            key_BHSD,
+            value_BHSD,
+            attn_mask=_causal(rows.longest, window, query_BHSD) if window else None,
+            dropout_p=dropout,
+            is_causal=window is None,
+            scale=scaling,
+        )
         outputs.append(_unpad(output_BHSD, rows))
     return torch.cat(outputs).unsqueeze(0), None
 
@@ -230,6 +228,20 @@ def _varlen_is_sound(device: torch.device, dtype: torch.dtype, width: int) -> bo
         return True
     log.warning("rows are padded for the attention: the kernel for packed rows gives other values")
     return False
+
+
+@lru_cache(maxsize=2)  # every layer of a pass asks for the same
+def _grids(
+    rows: PackedRows, heads: int, key_heads: int, sliding_window: int | None
+) -> tuple[Grid, ...]:
+    """Return the groups as the attention on a CPU wants them."""
+    starts, grids, row = rows.starts.tolist(), [], 0
+    for group in rows.groups:
+        edges = starts[row : row + group.num_rows + 1]
+        mask_SS = _causal(group.longest, sliding_window, torch.empty(0, dtype=torch.bfloat16))
+        grids.append(lay_grid(edges, group.longest, heads, key_heads, mask_SS))
+        row += group.num_rows
+    return tuple(grids)
 
 
 def _in_bfloat16_on_cpu(states: Tensor) -> bool:
