@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from components.model.shapes import LlavaShapes
 from components.training.config import BasePaths, StageConfig
 from components.training.materials import Materials
+from tests.training.full_size import shapes_under_clip
 from tests.training.tiny import stage, write_base, write_prepared
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,3 +33,12 @@ def materials(base: BasePaths, prepared: Path) -> Materials:
 @pytest.fixture
 def config() -> StageConfig:
     return stage()
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> LlavaShapes:
+    """LLaVA-1.5 7B; a Llama's defaults are its sizes."""
+    root = tmp_path_factory.mktemp("sizes")
+    (root / "language").mkdir()
+    (root / "language" / "config.json").write_text('{"model_type": "llama"}')
+    return shapes_under_clip(root)
