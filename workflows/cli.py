@@ -1,5 +1,6 @@
-"""The command line. Each command is one call into `workflows/`; here are only options, help and
-exit codes.
+"""The command line: its commands in the order of its help, and the exit codes.
+
+A command is one call into `workflows/`; its options and help stand in the `*_commands.py`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 data, 4 store, 5 lease lost, 6
 checkpoint, 7 training, 8 cluster, 9 registry, 10 refused by the gate, 11 serving, 12 a step failed,
@@ -8,10 +9,8 @@ readable message, never a traceback.
 """
 
 import errno
-import shlex
 import sys
 import traceback
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,21 +22,9 @@ from components.core.logs import setup_logging
 from workflows.convert_commands import convert_app
 from workflows.data_commands import data_app
 from workflows.evaluate_commands import evaluate_app
-from workflows.home import open_home
-from workflows.options import (
-    AddressOption,
-    ForceOption,
-    FromOption,
-    HomeOption,
-    ModelOption,
-    OnlyOption,
-    RecipeArgument,
-    SetOption,
-    StoreOption,
-    TrackingOption,
-)
+from workflows.recipe_commands import adopt, pin, plan, recipes, run, submit
+from workflows.service_commands import chat, deploy, models, promote, scale, status, stop
 
-console = Console()
 errors = Console(stderr=True)
 
 app = typer.Typer(
@@ -51,9 +38,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
+# Help lists the commands in this order, those of the three groups behind the others.
+for _command in (
+    *(run, plan, recipes),
+    *(status, submit),
+    *(promote, scale, deploy, chat, models),
+    *(pin, adopt, stop),
+):
+    app.command()(_command)
 app.add_typer(data_app, name="data")
-app.add_typer(convert_app)  # without a name: its commands stand beside those below
+app.add_typer(convert_app)  # without a name: its commands stand beside those above
 app.add_typer(evaluate_app)
 
 
@@ -66,311 +60,6 @@ def _options(
 ) -> None:
     context.obj = {"verbose": verbose}
     setup_logging(1 if verbose else 0)
-
-
-@app.command()
-def run(
-    recipe: RecipeArgument,
-    assignments: SetOption = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the service up; end it with lavaflow stop.")
-    ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            help="Ray cluster to use: auto or HOST:PORT. Default: a local one, stopped at the end.",
-            show_default=False,
-        ),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port of the service.", show_default=False)
-    ] = None,
-    only: OnlyOption = None,
-    from_: FromOption = None,
-    force: ForceOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Run a recipe: data, two training stages, evaluation, registry, service.
-
-    Finished steps are not repeated; the same command resumes after any interruption.
-    """
-    from workflows.run import Selection, run_recipe
-
-    assigned = [*(assignments or []), *([f"serving.port={port}"] if port else [])]
-    run_recipe(
-        open_home(home, store, tracking),
-        recipe,
-        assigned,
-        Selection(tuple(only or ()), from_, tuple(force or ())),
-        address=address,
-        keep=keep,
-        command=_this_command(),
-        console=console,
-    )
-
-
-@app.command()
-def plan(
-    recipe: RecipeArgument,
-    assignments: SetOption = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show which fields changed since the last run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")] = False,
-    gpu_memory_gb: Annotated[
-        float | None,
-        typer.Option(
-            help="Memory of a GPU, such as 80: a training stage that cannot fit is an error.",
-            min=1,
-            show_default=False,
-        ),
-    ] = None,
-    only: OnlyOption = None,
-    from_: FromOption = None,
-    force: ForceOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Show what a run would do with each step and why, without running anything.
-
-    Below it: parameters, memory, arithmetic and hours of the training stages.
-    """
-    from workflows.run import Selection, plan_recipe
-    from workflows.show import print_plan
-    from workflows.stage_facts import check_memory, print_facts, read_facts
-
-    planned = plan_recipe(
-        open_home(home, store, tracking),
-        recipe,
-        assignments or [],
-        Selection(tuple(only or ()), from_, tuple(force or ())),
-    )
-    facts = read_facts(recipe, assignments or [])
-    print_plan(console, planned, explain=explain, as_json=as_json, memory=facts.to_json())
-    if not as_json:
-        print_facts(console, facts, gpu_memory_gb)
-    check_memory(facts, gpu_memory_gb)
-
-
-@app.command()
-def recipes() -> None:
-    """List the recipes."""
-    from workflows.show import print_recipes
-
-    print_recipes(console)
-
-
-@app.command()
-def status(
-    address: AddressOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Show the running service, the steps in the store and who is running them."""
-    from workflows.status import show_status
-
-    show_status(open_home(home, store, tracking), address, console)
-
-
-@app.command()
-def submit(
-    recipe: RecipeArgument,
-    address: Annotated[
-        str, typer.Option(help="Dashboard of the cluster's head, such as http://HEAD:8265.")
-    ],
-    assignments: SetOption = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Show the job's output until it ends.")
-    ] = False,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Run a recipe as a job on a Ray cluster (started with ray start --head).
-
-    The service stays up on the cluster when the job has ended. Submitting again resumes.
-    """
-    from workflows.submit import submit as submit_job
-
-    where = open_home(home, store, tracking)
-    code = submit_job(
-        recipe,
-        assignments or [],
-        address=address,
-        store=where.store_uri,
-        tracking_uri=where.tracking_uri,
-        follow=follow,
-    )
-    raise typer.Exit(code)
-
-
-@app.command()
-def promote(
-    version: Annotated[
-        int | None,
-        typer.Argument(help="Version to promote. Default: the candidate.", show_default=False),
-    ] = None,
-    model: ModelOption = None,
-    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Promote although the gate refuses; entered as such.")
-    ] = False,
-    address: AddressOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Make a version champion if the gate passes it, and roll the running service over to it."""
-    from workflows.promote import promote_version
-
-    promote_version(
-        open_home(home, store, tracking),
-        model,
-        version,
-        address=address,
-        reason=reason,
-        force=force,
-        console=console,
-    )
-
-
-@app.command()
-def scale(
-    replicas: Annotated[
-        int | None, typer.Option(help="A fixed number of replicas.", min=1, show_default=False)
-    ] = None,
-    minimum: Annotated[
-        int | None,
-        typer.Option("--min", help="Fewest replicas under load.", min=1, show_default=False),
-    ] = None,
-    maximum: Annotated[
-        int | None,
-        typer.Option("--max", help="Most replicas under load.", min=1, show_default=False),
-    ] = None,
-    address: AddressOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Change the number of replicas of the running service, without restarting any."""
-    from workflows.daily import scale_service
-
-    scale_service(open_home(home), address, replicas, minimum, maximum, console)
-
-
-@app.command()
-def deploy(
-    reference: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help="NAME, NAME@ALIAS or NAME/VERSION. Default: the champion of the only model.",
-            show_default=False,
-        ),
-    ] = None,
-    address: AddressOption = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port of the service (8000).", show_default=False)
-    ] = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Serve a registered model; on this machine unless an address is given. Ends with lavaflow
-    stop.
-    """
-    from workflows.daily import deploy_model
-
-    deploy_model(open_home(home, store, tracking), reference, address, port, console)
-
-
-@app.command()
-def chat(
-    image: Annotated[Path, typer.Argument(help="Picture file.", show_default=False)],
-    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
-    url: Annotated[
-        str | None,
-        typer.Option(help="Service. Default: the kept one, else port 8000.", show_default=False),
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
-    home: HomeOption = None,
-) -> None:
-    """Ask the running service a question about a picture."""
-    from workflows.daily import chat_once
-
-    chat_once(open_home(home), image, question, url, max_tokens)
-
-
-@app.command()
-def models(
-    model: ModelOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """List registered models: versions, aliases, scores."""
-    from workflows.daily import list_models
-
-    list_models(open_home(home, store, tracking), model, console)
-
-
-@app.command()
-def pin(
-    recipe: RecipeArgument,
-    step: Annotated[str, typer.Argument(help="Step whose result is kept.")],
-    key: Annotated[
-        str | None,
-        typer.Argument(help="Key of the result. Default: the present one.", show_default=False),
-    ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Take the pins of the step away.")
-    ] = False,
-    assignments: SetOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Keep a step's result although code changed (an expensive checkpoint)."""
-    from workflows.run import pin_step
-
-    pin_step(
-        open_home(home, store, tracking), recipe, assignments or [], step, key, remove, console
-    )
-
-
-@app.command()
-def adopt(
-    recipe: RecipeArgument,
-    step: Annotated[str, typer.Argument(help="Step whose result this is.")],
-    folder: Annotated[str, typer.Argument(help="Folder or URI with the step's output.")],
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            help="JSON file with the artifact's fields; default: record.json beside the folder.",
-            show_default=False,
-        ),
-    ] = None,
-    assignments: SetOption = None,
-    store: StoreOption = None,
-    tracking: TrackingOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Take something made elsewhere as a step's result; nothing is copied."""
-    from workflows.run import adopt_output
-
-    adopt_output(
-        open_home(home, store, tracking), recipe, assignments or [], step, folder, record, console
-    )
-
-
-@app.command()
-def stop(home: HomeOption = None) -> None:
-    """Stop the service and the cluster that --keep or deploy left running on this machine."""
-    from workflows.daily import stop_local
-
-    stop_local(open_home(home), console)
 
 
 def main() -> None:
@@ -395,11 +84,6 @@ def main() -> None:
             sys.exit(getattr(error, "exit_code", 2))
         _fail_by_own_fault(error, verbose)
     sys.exit(code)
-
-
-def _this_command() -> str:
-    """The command as typed, for the line that says how to resume."""
-    return "lavaflow " + shlex.join(sys.argv[1:])
 
 
 def _fail(message: str, code: int, verbose: bool) -> None:

@@ -1,0 +1,138 @@
+"""The commands about registered models and the service that answers with one of them.
+
+In: options. Out: one call into the module that does the work, which is imported when a command
+runs, so that help stays fast. `cli.py` gives the commands their order.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from workflows.home import open_home
+from workflows.options import AddressOption, HomeOption, ModelOption, StoreOption, TrackingOption
+
+console = Console()
+
+
+def status(
+    address: AddressOption = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Show the running service, the steps in the store and who is running them."""
+    from workflows.status import show_status
+
+    show_status(open_home(home, store, tracking), address, console)
+
+
+def promote(
+    version: Annotated[
+        int | None,
+        typer.Argument(help="Version to promote. Default: the candidate.", show_default=False),
+    ] = None,
+    model: ModelOption = None,
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote although the gate refuses; entered as such.")
+    ] = False,
+    address: AddressOption = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Make a version champion if the gate passes it, and roll the running service over to it."""
+    from workflows.promote import promote_version
+
+    promote_version(
+        open_home(home, store, tracking),
+        model,
+        version,
+        address=address,
+        reason=reason,
+        force=force,
+        console=console,
+    )
+
+
+def scale(
+    replicas: Annotated[
+        int | None, typer.Option(help="A fixed number of replicas.", min=1, show_default=False)
+    ] = None,
+    minimum: Annotated[
+        int | None,
+        typer.Option("--min", help="Fewest replicas under load.", min=1, show_default=False),
+    ] = None,
+    maximum: Annotated[
+        int | None,
+        typer.Option("--max", help="Most replicas under load.", min=1, show_default=False),
+    ] = None,
+    address: AddressOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Change the number of replicas of the running service, without restarting any."""
+    from workflows.daily import scale_service
+
+    scale_service(open_home(home), address, replicas, minimum, maximum, console)
+
+
+def deploy(
+    reference: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help="NAME, NAME@ALIAS or NAME/VERSION. Default: the champion of the only model.",
+            show_default=False,
+        ),
+    ] = None,
+    address: AddressOption = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the service (8000).", show_default=False)
+    ] = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Serve a registered model; on this machine unless an address is given. Ends with lavaflow
+    stop.
+    """
+    from workflows.daily import deploy_model
+
+    deploy_model(open_home(home, store, tracking), reference, address, port, console)
+
+
+def chat(
+    image: Annotated[Path, typer.Argument(help="Picture file.", show_default=False)],
+    question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Service. Default: the kept one, else port 8000.", show_default=False),
+    ] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
+    home: HomeOption = None,
+) -> None:
+    """Ask the running service a question about a picture."""
+    from workflows.daily import chat_once
+
+    chat_once(open_home(home), image, question, url, max_tokens)
+
+
+def models(
+    model: ModelOption = None,
+    store: StoreOption = None,
+    tracking: TrackingOption = None,
+    home: HomeOption = None,
+) -> None:
+    """List registered models: versions, aliases, scores."""
+    from workflows.daily import list_models
+
+    list_models(open_home(home, store, tracking), model, console)
+
+
+def stop(home: HomeOption = None) -> None:
+    """Stop the service and the cluster that --keep or deploy left running on this machine."""
+    from workflows.daily import stop_local
+
+    stop_local(open_home(home), console)
