@@ -24,9 +24,9 @@ from components.evaluation.benchmark import (
 )
 from components.evaluation.config import BenchmarkScores
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.judged import Judged, comparable_judges, judged_by, read_judgements
+from components.evaluation.judged import Judged, judged_by, read_judgements
 from components.evaluation.offline_proxy import OfflineProxy, scored_as
-from components.evaluation.statistics import Comparison, Headline, compare, interval
+from components.evaluation.statistics import Headline, compare, interval
 
 PREDICTIONS = "predictions.jsonl"
 BLIND_PREDICTIONS = "predictions_blind.jsonl"
@@ -152,35 +152,6 @@ def summarise(
         published=dict(benchmark.published),
         note=_note(benchmark, maximum, num_missing, len(predictions), judged),
         details=benchmark.details(predictions),
-    )
-
-
-def compare_predictions(
-    a_path: str | Path, b_path: str | Path, samples: int = 2000, seed: int = 0
-) -> Comparison:
-    """Return how far model A is ahead of B in percent, from their predictions files on the same
-    questions.
-
-    Raises DataError when the files are of two benchmarks or of different questions.
-    """
-    (benchmark, a), (other, b) = read_predictions(a_path), read_predictions(b_path)
-    if benchmark.name != other.name:
-        raise DataError(
-            f"{a_path} is of {benchmark.name}, {b_path} of {other.name}; compare one benchmark"
-        )
-    ids_a, ids_b = ({p.question.id for p in side} for side in (a, b))
-    if ids_a != ids_b:
-        example = sorted(ids_a ^ ids_b)[0]
-        raise DataError(
-            f"{len(ids_a ^ ids_b)} questions are in only one of {a_path} and {b_path}, "
-            f"such as {example!r}; "
-            f"compare runs with the same limit and the same files"
-        )
-    comparable_judges(judged_by(benchmark, a), judged_by(other, b), str(a_path), str(b_path))
-    counts_a, counts_b = benchmark.count(a), benchmark.count(b)
-    maximum = benchmark.maximum(counts_a.table.sum(axis=0))
-    return compare(
-        counts_a, counts_b, lambda sums: 100.0 * benchmark.headline(sums) / maximum, samples, seed
     )
 
 

@@ -16,13 +16,8 @@ from components.evaluation.comparison import (
     comparison_table,
     p_text,
 )
-from components.evaluation.score import (
-    PREDICTIONS,
-    compare_predictions,
-    predict,
-    write_predictions,
-)
-from components.evaluation.statistics import holm, t_tails
+from components.evaluation.score import PREDICTIONS, predict, read_predictions, write_predictions
+from components.evaluation.statistics import compare, holm, t_tails
 
 
 def results(
@@ -67,9 +62,20 @@ def test_the_difference_is_b_minus_a_and_the_changed_questions_are_named(tmp_pat
     assert (lost.question_id, lost.a_raw, lost.b_raw, lost.b_answer) == ("3", "yes", "NO", "no")
     assert (lost.prompt, lost.target, lost.a_score, lost.b_score) == ("Q3?", "yes", 1.0, 0.0)
     assert row.verdict == "better"
-    other = compare_predictions(b, a)
-    assert (row.ci_low, row.ci_high) == (other.low, other.high)
+    gqa = get_benchmark("gqa")
+    counts_b, counts_a = (gqa.count(read_predictions(side)[1]) for side in (b, a))
+    same = compare(counts_b, counts_a, gqa.headline)  # a percent already
+    assert (row.ci_low, row.ci_high, row.p_value) == (same.low, same.high, same.p_value)
     assert row.ci_low < row.difference_percent < row.ci_high
+
+
+def test_a_large_difference_is_no_chance(tmp_path: Path) -> None:
+    a = results(tmp_path / "a", right_below(20), count=40)
+    b = results(tmp_path / "b", right_below(40), count=40)
+    row = compare_models([a], [b]).rows[0]
+    assert row.difference_percent == 50.0
+    assert row.ci_low > 20
+    assert row.p_value < 0.01
 
 
 def test_the_two_directions_mirror_each_other(tmp_path: Path) -> None:

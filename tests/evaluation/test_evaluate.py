@@ -17,7 +17,6 @@ from components.evaluation.score import (
     PREDICTIONS,
     SCORES,
     TEXT_ONLY_PREDICTIONS,
-    compare_predictions,
     score_predictions,
 )
 from components.evaluation.seeds import summarise_seeds
@@ -194,20 +193,19 @@ def test_runs_of_different_judges_are_not_compared(
         judged(mm_vet_root, fake_target(sees), tmp_path / "b", server)
         judged(mm_vet_root, fake_target(sees), tmp_path / "c", server, model="other")
     evaluate(CONFIG, "mm_vet", mm_vet_root, fake_target(sees), tmp_path / "d")
-    assert compare_predictions(tmp_path / "a", tmp_path / "b").difference == 0.0
-    assert compare_predictions(tmp_path / "d", tmp_path / "d").difference == 0.0
+    (row,) = compare_models([tmp_path / "a"], [tmp_path / "b"]).rows
+    assert row.difference_percent == 0.0
     with pytest.raises(DataError, match=r"by gpt-4-0613 .*by other .*same judge"):
-        compare_predictions(tmp_path / "a", tmp_path / "c")
+        compare_models([tmp_path / "a"], [tmp_path / "c"])
     with pytest.raises(DataError, match="no judge \\(offline proxy\\)"):
-        compare_predictions(tmp_path / "a", tmp_path / "d")
+        compare_models([tmp_path / "a"], [tmp_path / "d"])
     for other in "cd":
-        with pytest.raises(DataError, match="same judge"):
-            compare_models([tmp_path / "a"], [tmp_path / other])
         with pytest.raises(DataError, match="same judge"):
             summarise_seeds([tmp_path / "a", tmp_path / other])
     assert summarise_seeds([tmp_path / "a", tmp_path / "b"]).percents == (50.0, 50.0)
     (row,) = compare_models([tmp_path / "d"], [tmp_path / "d"]).rows
     assert row.title.endswith("(offline proxy)")
+    assert row.difference_percent == 0.0
 
 
 def test_another_judge_than_the_published_one_is_said(

@@ -1,4 +1,4 @@
-"""Joining, recomputing and comparing predictions without a model."""
+"""Joining answers and recomputing scores without a model."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ from components.core.errors import DataError
 from components.evaluation.benchmark import Question, get_benchmark
 from components.evaluation.score import (
     PREDICTIONS,
-    compare_predictions,
     join,
     predict,
     read_predictions,
@@ -80,19 +79,6 @@ def test_scores_come_from_raw_outputs_and_not_from_stored_scores(tmp_path: Path)
     path.write_text(path.read_text().replace('"score": 1.0', '"score": 0.0'))
     assert score_predictions(folder).headline_percent == 100.0
     assert read_predictions(folder) == read_predictions(path)
-
-
-def test_models_are_compared_on_the_same_questions(tmp_path: Path) -> None:
-    ids = list(map(str, range(40)))
-    a = write(tmp_path / "a", dict.fromkeys(ids, "yes"), 40)
-    b = write(tmp_path / "b", dict.fromkeys(ids[:20], "yes"), 40)
-    found = compare_predictions(a / PREDICTIONS, b / PREDICTIONS)
-    assert found.difference == 50.0
-    assert found.low > 20
-    assert found.p_value < 0.01
-    short = write(tmp_path / "short", {}, 38)
-    with pytest.raises(DataError, match="2 questions are in only one of"):
-        compare_predictions(a / PREDICTIONS, short / PREDICTIONS)
 
 
 def test_files_that_hold_no_single_benchmark_are_refused(tmp_path: Path) -> None:

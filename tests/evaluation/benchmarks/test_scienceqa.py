@@ -9,7 +9,8 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.scienceqa import BENCHMARK, FAILED, FORMAT_LINE
-from components.evaluation.score import compare_predictions, predict, summarise, write_predictions
+from components.evaluation.comparison import compare_models
+from components.evaluation.score import predict, summarise, write_predictions
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_two_models_are_compared_on_questions_with_a_picture(tmp_path: Path) -> 
     right = {question.id: question.target for question in questions}
     for name, raws in (("a", right), ("b", {**right, "5": "A", "11": "x"})):
         write_predictions(tmp_path / f"{name}.jsonl", predict(BENCHMARK, questions, raws))
-    found = compare_predictions(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert found.difference == pytest.approx(100 * 2 / 3)
+    (row,) = compare_models([tmp_path / "b.jsonl"], [tmp_path / "a.jsonl"]).rows
+    assert row.difference_percent == pytest.approx(100 * 2 / 3)
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
