@@ -2,39 +2,20 @@
 
 import json
 import random
-import tarfile
-from io import BytesIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from components.core.errors import DataError
-from components.data import prepare as prepare_module
 from components.data.config import PrepareConfig
 from components.data.loader import Loader
-from components.data.prepare import prepare
 from components.data.shards import VALIDATION, ImageReader, RowReader
 from components.data.work_folder import WorkFolder
-from tests.data.samples import IMAGE_TOKEN_ID, jpeg, llava_row, put, write_captions
-
-CONFIG = PrepareConfig(stage="finetune", image={"size_px": 28}, max_tokens=1024)
+from tests.data.preparing import CONFIG, files_of, rejects_of, run
+from tests.data.samples import jpeg, llava_row, put, write_captions
 
 
 class Stopped(Exception):
     """Stands for a kill: nothing behind it runs."""
-
-
-def run(raw, tokenizer, output, config=CONFIG, **options):
-    return prepare(config, raw, tokenizer, IMAGE_TOKEN_ID, 4, output, **options)
-
-
-def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-def rejects_of(folder):
-    return [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]
 
 
 def shuffled(function, tasks):
@@ -174,105 +155,6 @@ def test_a_part_of_the_rows_is_held_out_by_picture(raw, tokenizer, tmp_path):
     assert summary["validation"] == prepared.num_validation
     batch = Loader(tmp_path / "out", 4, 0, kind=VALIDATION).batch(0)
     assert len(batch) == min(4, prepared.num_validation)
-
-
-def pack_tar(raw, folder, file, prefix):
-    """Move the pictures of a folder into a tar file."""
-    with tarfile.open(raw / file, "w") as archive:
-        for path in sorted((raw / folder).rglob("*.jpg")):
-            data = path.read_bytes()
-            member = tarfile.TarInfo(prefix + path.relative_to(raw / folder).as_posix())
-            member.size = len(data)
-            archive.addfile(member, BytesIO(data))
-            path.unlink()
-
-
-def pack_parquet(raw, folder, file, prefix, nested):
-    paths = sorted((raw / folder).rglob("*.jpg"))[::-1]
-    names = [prefix + path.relative_to(raw / folder).as_posix() for path in paths]
-    data = [path.read_bytes() for path in paths]
-    if nested:
-        columns = {"image": [{"bytes": d, "path": n} for d, n in zip(data, names, strict=True)]}
-    else:
-        columns = {"file_name": names, "image": data}
-    pq.write_table(pa.table(columns), raw / file, row_group_size=3)
-    for path in paths:
-        path.unlink()
-
-
-CONTAINERS = {
-    "one tar": lambda raw: pack_tar(raw, "coco/train2017", "coco/train2017.tar", ""),
-    "tar of the folder": lambda raw: pack_tar(
-        raw, "coco/train2017", "coco/train2017.tar", "./train2017/"
-    ),
-    "numbered tar": lambda raw: pack_tar(raw, "gqa", "gqa-00000.tar", "gqa/"),
-    "whole paths": lambda raw: pack_tar(raw, "vg", "vg_1.tar", "vg/"),
-    "parquet": lambda raw: pack_parquet(raw, "coco/train2017", "coco/train2017.parquet", "", False),
-    "parquet of the hub": lambda raw: pack_parquet(
-        raw, "coco/train2017", "coco/train2017-00000-of-00001.parquet", "train2017/", True
-    ),
-}
-
-
-@pytest.mark.parametrize("embed", [True, False])
-@pytest.mark.parametrize("pack", CONTAINERS.values(), ids=CONTAINERS)
-def test_pictures_may_lie_in_containers(raw, tokenizer, tmp_path, pack, embed):
-    config = CONFIG.with_(embed_images=embed)
-    run(raw, tokenizer, tmp_path / "loose", config)
-    batch = Loader(tmp_path / "loose", 60, 0).batch(0)
-    expected = pixels_of(batch)
-    pack(raw)
-    prepared = run(raw, tokenizer, tmp_path / "packed", config)
-    assert (prepared.num_rows, prepared.num_rejected, prepared.num_images) == (60, 0, 20)
-    assert pixels_of(Loader(tmp_path / "packed", 60, 0).batch(0)) == expected
-
-
-def pixels_of(batch):
-    shown = iter(batch.pixels)
-    rows = zip(batch.sources, batch.sample_ids, batch.has_image, strict=True)
-    return {(source, name): next(shown).numpy().tobytes() for source, name, has in rows if has}
-
-
-def test_a_picture_that_no_container_holds_is_a_reject(raw, tokenizer, tmp_path):
-    (raw / "coco/train2017/000000000001.jpg").unlink()
-    pack_tar(raw, "coco/train2017", "coco/train2017.tar", "")
-    prepared = run(raw, tokenizer, tmp_path / "out")
-    assert 0 < prepared.num_rejected <= prepare_module.REJECTS_TOLERATED
-    assert "000000000001.jpg does not exist" in (tmp_path / "out/rejects.jsonl").read_text()
-
-
-def test_a_container_that_cannot_be_read_says_so(raw, tokenizer, tmp_path):
-    put(raw / "coco/train2017.tar", b"no tar at all" * 100)
-    with pytest.raises(DataError, match=r"train2017\.tar: not a readable tar file"):
-        run(raw, tokenizer, tmp_path / "out")
-    (raw / "coco/train2017.tar").unlink()
-    put(raw / "coco/train2017.parquet", b"PAR1 but no more")
-    with pytest.raises(DataError, match=r"train2017\.parquet: cannot be read as Parquet"):
-        run(raw, tokenizer, tmp_path / "out")
-    pq.write_table(pa.table({"a": [1]}), raw / "coco/train2017.parquet")
-    with pytest.raises(DataError, match="expected the encoded picture in one of"):
-        run(raw, tokenizer, tmp_path / "out")
-
-
-def test_a_tar_that_was_cut_off_costs_its_last_pictures_only(raw, tokenizer, tmp_path):
-    pack_tar(raw, "coco/train2017", "coco/train2017.tar", "")
-    data = (raw / "coco/train2017.tar").read_bytes()
-    with tarfile.open(raw / "coco/train2017.tar") as archive:
-        last = archive.getmembers()[-1]
-    (raw / "coco/train2017.tar").write_bytes(data[: last.offset_data + 100])
-    run(raw, tokenizer, tmp_path / "out", CONFIG.with_(max_reject_share=1))
-    reasons = {line["reason"] for line in rejects_of(tmp_path / "out")}
-    assert len(reasons) == 1
-    assert "is cut off" in reasons.pop()
-
-
-def test_trusted_images_are_not_opened(raw, tokenizer, tmp_path):
-    config = CONFIG.with_(embed_images=False, verify_images=False)
-    (raw / "coco/train2017/000000000001.jpg").unlink()
-    prepared = run(raw, tokenizer, tmp_path / "out", config)
-    assert (prepared.num_rows, prepared.num_rejected) == (60, 0)
-    with pytest.raises(DataError, match=r"000000000001.jpg was there .* prepare again"):
-        Loader(tmp_path / "out", 60, 0).batch(0)
 
 
 def test_an_earlier_job_leaves_nothing_behind(raw, tokenizer, tmp_path, monkeypatch):

@@ -8,19 +8,14 @@ import pytest
 from components.core import store_faults
 from components.core.errors import DataError, StoreError, StoreUnavailable
 from components.data import raw_folder
-from components.data.config import PrepareConfig
 from components.data.image_cache import ImageCache
 from components.data.json_files import read_json_array
 from components.data.loader import Loader
-from components.data.prepare import prepare
 from components.data.raw_folder import names_in, open_raw, open_text, read_range
 from components.data.shards import ImageReader
 from tests.conftest import BUCKET
 from tests.data.faulty_s3 import SLOW_S, faulty_s3
-from tests.data.samples import IMAGE_TOKEN_ID
-from tests.data.test_parts import pack_parquet, pack_tar, pixels_of
-
-CONFIG = PrepareConfig(stage="finetune", image={"size_px": 28}, max_tokens=1024)
+from tests.data.preparing import CONFIG, pack_parquet, pack_tar, pixels_of, run
 
 
 def upload(folder, address):
@@ -59,10 +54,6 @@ def misbehaving(address, plan, monkeypatch, read_timeout_s=5):
             yield
         finally:
             s3fs.S3FileSystem.clear_instance_cache()
-
-
-def run(raw, tokenizer, output, config=CONFIG, **options):
-    return prepare(config, raw, tokenizer, IMAGE_TOKEN_ID, 4, output, **options)
 
 
 def files_of(folder):

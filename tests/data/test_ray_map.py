@@ -8,8 +8,8 @@ from components.core.errors import DataError, StoreUnavailable
 from components.data.config import PrepareConfig
 from components.data.prepare import prepare
 from components.data.ray_map import ray_map
+from tests.data.preparing import CONFIG, files_of
 from tests.data.samples import IMAGE_TOKEN_ID, put
-from tests.data.test_parts import CONFIG, files_of
 
 pytestmark = pytest.mark.ray
 
