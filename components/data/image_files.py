@@ -19,7 +19,7 @@ from components.data.image_containers import (
     index_container,
     read_rows,
 )
-from components.data.images import MAX_IMAGE_BYTES, decode
+from components.data.images import MAX_IMAGE_BYTES, check_size, decode
 from components.data.raw_folder import RawPath, read_range
 
 
@@ -52,15 +52,19 @@ class Pictures:
         return read_place(self._root, place)
 
 
-def usable(read: "bytes | Exception", path: str) -> bytes | str:
+def usable(read: "bytes | Exception", path: str, verify: bool = True) -> bytes | str:
     """Return the bytes of a picture that can be decoded, or the reason why it cannot be used.
 
-    In: what reading it gave. Errors that say nothing about the picture are raised.
+    In: what reading it gave. Without `verify` only its size is looked at, nothing is decoded.
+    Errors that say nothing about the picture are raised.
     """
     try:
         if isinstance(read, Exception):
             raise read
-        decode(read)
+        if verify:
+            decode(read)
+        else:
+            check_size(read, "the picture")
     except FileNotFoundError:
         return f"image {path} does not exist"
     except DataError as error:

@@ -98,7 +98,7 @@ def _outcomes(job: ImageJob, task: ImageTask) -> Iterator[Outcome]:
         with job.work.reading(file) as path:
             for name, data in read_pictures(path, places):
                 assert data is not None, "only pictures with bytes are planned by place"
-                yield name, None, usable(data, name) if job.verify else data
+                yield name, None, usable(data, name, job.verify)
         return
     root = open_raw(job.raw_uri)
     rows = [(name, place) for name, place in task.pictures if place is not None and place.row >= 0]
@@ -121,7 +121,7 @@ def _outcome(job: ImageJob, root: RawPath, path: str, place: Place | None) -> Ou
         )
     except Exception as error:  # noqa: BLE001, `usable` tells a bad picture from other trouble
         read = error
-    return path, place, usable(read, path)
+    return path, place, usable(read, path, job.verify)
 
 
 def _from_rows(job: ImageJob, root: RawPath, rows: list[tuple[str, Place]]) -> Iterator[Outcome]:
@@ -133,4 +133,4 @@ def _from_rows(job: ImageJob, root: RawPath, rows: list[tuple[str, Place]]) -> I
         by_row = {place.row: (name, place) for name, place in members}
         for row, data in read_rows(root, file, by_row):
             name, place = by_row[row]
-            yield name, place, usable(data, name)
+            yield name, place, usable(data, name, job.verify)

@@ -67,6 +67,14 @@ def decode(source: Path | str | bytes, spec: ImageSpec | None = None) -> Image.I
     return _decoded(image, name, spec)
 
 
+def check_size(data: bytes, name: str) -> None:
+    """Raise DataError for an encoded picture of no bytes, or of more than are opened."""
+    if not data:
+        raise DataError(f"{name}: the file is empty")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise DataError(f"{name}: {len(data):,} bytes; the limit is {MAX_IMAGE_BYTES:,}")
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return the picture in RGB: transparency on white, high bit depths scaled to 8 bits."""
     if image.mode == "RGB":
@@ -94,10 +102,7 @@ def _open(source: Path | str | bytes) -> tuple[Image.Image, bytes, str]:
     """Return the picture with its header read, its bytes and its name for messages."""
     data = source if isinstance(source, bytes) else _read(Path(source))
     name = f"image of {len(data):,} bytes" if isinstance(source, bytes) else str(source)
-    if not data:
-        raise DataError(f"{name}: the file is empty")
-    if len(data) > MAX_IMAGE_BYTES:
-        raise DataError(f"{name}: {len(data):,} bytes; the limit is {MAX_IMAGE_BYTES:,}")
+    check_size(data, name)
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:

@@ -7,8 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.core.errors import DataError
+from components.data import image_files, images
 from components.data import prepare as prepare_module
 from components.data.loader import Loader
+from components.data.shards import ImageReader
 from tests.data.preparing import CONFIG, pack_parquet, pack_tar, pixels_of, rejects_of, run
 from tests.data.samples import put
 
@@ -79,3 +81,23 @@ def test_trusted_images_are_not_opened(raw, tokenizer, tmp_path):
     assert (prepared.num_rows, prepared.num_rejected) == (60, 0)
     with pytest.raises(DataError, match=r"000000000001.jpg was there .* prepare again"):
         Loader(tmp_path / "out", 60, 0).batch(0)
+
+
+@pytest.mark.parametrize("pack", [None, "one tar", "parquet"])
+def test_trusted_images_are_copied_and_not_decoded(raw, tokenizer, tmp_path, monkeypatch, pack):
+    """None is copied in part: reading ends at the limit, which is looked at all the same."""
+    for module in (images, image_files):
+        monkeypatch.setattr(module, "MAX_IMAGE_BYTES", 50_000)
+    put(raw / "coco/train2017/000000000001.jpg", b"no picture")
+    put(raw / "coco/train2017/000000000002.jpg", b"too large " * 5_001)
+    if pack:
+        CONTAINERS[pack](raw)
+    prepared = run(raw, tokenizer, tmp_path / "out", CONFIG.with_(verify_images=False))
+    reader = ImageReader(tmp_path / "out")
+    stored = {each.path: each.encoded for each in map(reader.image, range(len(reader)))}
+    assert stored["coco/train2017/000000000001.jpg"] == b"no picture"
+    assert len(stored) == 19
+    reasons = {line["reason"] for line in rejects_of(tmp_path / "out")}
+    assert prepared.num_rejected > 0
+    assert len(reasons) == 1
+    assert "000000000002.jpg" in (reason := reasons.pop()) and "the limit is 50,000" in reason
