@@ -1,12 +1,8 @@
 """The gallery: what it shows is what training gets, nothing in it can act, a browser draws it."""
 
 import base64
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from html import unescape
 from io import BytesIO
 from pathlib import Path
 
@@ -25,13 +21,11 @@ from components.data.records import Turn
 from components.data.sources.own import open_own
 from components.data.tokens import encode
 from components.model.tokenizer import load_tokenizer
-from tests.conftest import IN_CI
+from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
 from tests.data.samples import jpeg, llava_row, put, write_captions
 
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
 TINY = Path(__file__).parents[2] / "workflows/recipes/tiny_base/language_model"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="needs Chromium")
 
 
 @pytest.fixture(scope="module")
@@ -148,34 +142,30 @@ def test_the_page_holds_the_very_pixels_and_escapes_all_text(own, view):
     assert not re.search(r"(src|href)=\"?https?:", page)
 
 
-MEASURE = """<script>addEventListener("load", () => {
-  const images = [...document.images], root = document.documentElement;
+MEASURE = measuring("""
+  const root = document.documentElement;
   const inside = [...document.querySelectorAll(".card, .panel")].every(
     box => box.getBoundingClientRect().right <= root.clientWidth);
-  const measured = document.createElement("pre");
-  measured.id = "measured";
-  measured.textContent = JSON.stringify({
+  return {
     title: document.title,
-    sizes: images.map(image => image.naturalWidth),
+    width: innerWidth,
+    sizes: [...document.images].map(image => image.naturalWidth),
     cards: document.querySelectorAll(".card").length,
     bars: document.querySelectorAll("svg rect").length,
     marked: [...document.querySelectorAll(".text mark")].map(mark => mark.textContent),
     scripts: document.scripts.length,
     overflow: root.scrollWidth - root.clientWidth,
     inside,
-  });
-  document.body.append(measured);
-});</script>"""
+  };
+""")
 
 
 @NEEDS_CHROMIUM
 @pytest.mark.parametrize("width", [420, 1400])
 def test_a_browser_draws_the_page_and_runs_nothing_of_it(own, view, tmp_path, width):
     page = gallery_page(show_own(own, view, number=9))
-    # Without its policy, so that escaping alone must hold, and so that our own script may measure.
-    policy = re.search(r"<meta http-equiv=[^>]+>", page)
-    path = put(tmp_path / "page.html", page.replace(policy[0], MEASURE))
-    found = json.loads(unescape(re.search(r'id="measured">(.*?)</pre>', dom(path, width))[1]))
+    found, _ = measured(page, MEASURE, tmp_path, width)
+    assert found["width"] == width
     assert found["title"] == "own.json"
     assert found["sizes"] == [84, 84]
     assert found["cards"] == 4
@@ -189,23 +179,6 @@ def test_a_browser_draws_the_page_and_runs_nothing_of_it(own, view, tmp_path, wi
 @NEEDS_CHROMIUM
 def test_the_policy_of_the_page_forbids_scripts(own, view, tmp_path):
     page = gallery_page(show_own(own, view, number=9)).replace("<main", MEASURE + "<main")
-    assert 'id="measured"' not in dom(put(tmp_path / "page.html", page), 800)
-
-
-def dom(path, width):
-    """Return the document as the browser holds it after loading."""
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --hide-scrollbars"
-    )
-    profile = path.parent / "profile"
-    return subprocess.run(
-        [
-            *(CHROMIUM, *flags.split(), f"--user-data-dir={profile}"),
-            *(f"--window-size={width},900", "--dump-dom", path.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
+    shown, console = browse(page, tmp_path, 800)
+    assert 'id="measured"' not in shown
+    assert console  # it says that it refused to

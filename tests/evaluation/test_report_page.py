@@ -3,10 +3,8 @@
 import json
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
-from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +25,32 @@ from components.evaluation.score import (
     write_predictions,
 )
 from components.evaluation.subscores import subscores
-from tests.conftest import IN_CI
+from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
 from tests.evaluation.conftest import write_json
 
 TITLES = ("LLaVA-Bench (in the Wild)", "ScienceQA-IMG", "MMBench-CN", "Finegrained_perception")
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
 CHINESE = "\u4e00\u53ea\u732b"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None and not IN_CI, reason="needs Chromium")
-MEASURE = """<script>
-addEventListener("load", () => {
+MEASURE = measuring("""
   const page = document.documentElement, wide = innerWidth;
   const out = [...document.querySelectorAll("body *")].filter(each => !each.closest(".scroll")
     && !each.closest("svg") && each.getBoundingClientRect().right > wide + 1);
   const labels = [...document.querySelectorAll("svg.radar text")].map(
     label => label.getBoundingClientRect());
   const chart = document.querySelector("svg.radar")?.getBoundingClientRect();
-  const found = {title: document.title, width: wide, overflow: page.scrollWidth - wide,
+  return {
+    title: document.title,
+    width: wide,
+    overflow: page.scrollWidth - wide,
     out: out.map(each => each.className || each.tagName),
     inside: labels.every(each => each.left >= chart.left - 1 && each.right <= chart.right + 1),
-    scripts: document.scripts.length, cards: document.querySelectorAll(".card").length,
+    scripts: document.scripts.length,
+    cards: document.querySelectorAll(".card").length,
     pictures: [...document.images].map(each => each.naturalWidth),
     said: [...document.querySelectorAll(".said")].map(each => each.textContent),
-    text: document.body.innerText};
-  const pre = document.createElement("pre"); pre.id = "measured";
-  pre.textContent = JSON.stringify(found); parent.document.body.append(pre);
-});
-</script>"""
+    text: document.body.innerText,
+  };
+""")
 
 Reply = Callable[[int], str | None]
 
@@ -281,6 +278,7 @@ def test_a_browser_draws_the_page_and_runs_nothing_of_it(
     folders = twelve(tmp_path, hostile=True)[:count]
     found, console = measured(
         page(tmp_path, *folders, name=f"model {ACT}", raw_root=gqa_root, num_answers=12),
+        MEASURE,
         tmp_path,
         width,
     )
@@ -308,7 +306,7 @@ def test_a_browser_draws_a_comparison(tmp_path: Path, gqa_root: Path, width: int
     path = write_comparison(
         compare_models([a], [b], "old", f"new {ACT}"), tmp_path / "c.html", gqa_root
     )
-    found, console = measured(path.read_text(), tmp_path, width)
+    found, console = measured(path.read_text(), MEASURE, tmp_path, width)
     assert (found["scripts"], found["overflow"] <= 0, found["out"]) == (1, True, [])
     assert found["title"] == f"new {ACT} against old"
     assert found["cards"] == 8
@@ -324,43 +322,3 @@ def test_the_policy_of_the_page_forbids_scripts(tmp_path: Path) -> None:
     shown, console = browse(text.replace("<h1", MEASURE + "<h1"), tmp_path, 800)
     assert 'id="measured"' not in shown
     assert console  # it says that it refused to
-
-
-def measured(text: str, tmp_path: Path, width: int) -> tuple[dict[str, Any], list[str]]:
-    """Return what our own script finds and what the browser complains of. The page's policy is
-    taken out, so that escaping alone must hold."""
-    policy = re.search(r"<meta http-equiv=[^>]+>", text)
-    assert policy is not None
-    # In a frame, for a window of Chromium is never narrower than 500 px.
-    inner = escape(text.replace(policy[0], MEASURE), quote=True)
-    shown, console = browse(
-        f'<!DOCTYPE html><title>frame</title><body style="margin: 0"><iframe srcdoc="{inner}" '
-        f'style="width: {width}px; height: 900px; border: 0"></iframe>',
-        tmp_path,
-        max(width, 500),
-    )
-    found = re.search(r'id="measured">(.*?)</pre>', shown, re.DOTALL)
-    assert found is not None
-    result: dict[str, Any] = json.loads(unescape(found[1]))
-    return result, console
-
-
-def browse(text: str, tmp_path: Path, width: int) -> tuple[str, list[str]]:
-    path = tmp_path / "page.html"
-    path.write_text(text, encoding="utf-8")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-        "--disable-background-networking --disable-component-update --hide-scrollbars "
-        "--enable-logging=stderr"
-    )
-    done = subprocess.run(
-        [
-            *(str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--window-size={width},900", "--dump-dom", path.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
