@@ -14,7 +14,6 @@ from components.core.errors import DataError
 from components.evaluation.benchmark import Question, get_benchmark
 from components.evaluation.comparison import compare_models
 from components.evaluation.comparison_page import write_comparison
-from components.evaluation.radar import Axis, Series, radar, rim_above
 from components.evaluation.report_page import write_report
 from components.evaluation.score import (
     BLIND_PREDICTIONS,
@@ -24,7 +23,6 @@ from components.evaluation.score import (
     summarise,
     write_predictions,
 )
-from components.evaluation.subscores import subscores
 from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
 from tests.evaluation.conftest import write_json
 
@@ -221,33 +219,6 @@ def test_ten_thousand_answers_make_a_small_page_soon(tmp_path: Path) -> None:
     assert len(text) < 200_000
     assert "10,000" in text
     assert "characters more)" in text
-
-
-def test_sub_scores_become_rows_and_columns() -> None:
-    html = subscores({"random/f1": 90.0, "random/recall": 80.0, "all": 70.0, "undecided_rows": 3.0,
-                      "hard/f1": 50.0, "hard/recall": 40.0, "kind/a<b": 12.5})  # fmt: skip
-    table, rest = html.split("</table>")
-    assert re.findall(r'scope="col">([^<]+)<', table) == ["f1", "recall"]
-    assert re.findall(r'scope="row">([^<]+)<', table) == ["random", "hard"]
-    assert "a&lt;b" in rest
-    assert 'undecided rows</span><span></span><span class="count">3<' in rest  # no bar
-    mme = subscores({"count": 150.0, "count/accuracy": 80.0, "count/accuracy_plus": 70.0,
-                     "OCR": 50.0, "OCR/accuracy": 50.0, "OCR/accuracy_plus": 0.0,
-                     "perception": 200.0, "perception_subtasks": 2.0})  # fmt: skip
-    assert re.findall(r"150.0<i [^>]+><i [^>]+width:([\d.]+)%", mme) == ["75.0"]
-    assert re.findall(r"width:([\d.]+)%", mme.split("</table>")[1]) == ["50.0"]
-    assert subscores({}) == ""
-
-
-def test_the_radar_has_gaps_where_nothing_was_published() -> None:
-    axes = [Axis(name, 100.0) for name in ("a", "b", "c", "d")]
-    chart = radar(axes, [Series("other", (50.0, None, 100.0, 50.0))])
-    path = re.search(r'class="line series0" d="([^"]+)"', chart)
-    assert path is not None
-    # c to d and d to a; nothing from or to b. The centre is (340, 268), the radius 190.
-    assert path[1] == "M340.0 458.0L245.0 268.0M245.0 268.0L340.0 173.0"
-    assert rim_above([57.5, 62.0]) == 70.0
-    assert (rim_above([100.0]), rim_above([0.0]), rim_above([60.0])) == (100.0, 10.0, 60.0)
 
 
 def twelve(tmp_path: Path, hostile: bool) -> list[Path]:
