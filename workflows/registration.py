@@ -24,7 +24,7 @@ from components.registry import names
 from components.registry.card import CardFacts, DataSummary, StageSummary, render_card
 from components.registry.gate import GateReport, decide
 from components.registry.ledger import Ledger
-from components.registry.lineage import build, nodes
+from components.registry.lineage import LineageNode, build, nodes
 from components.registry.promotion import promote
 from components.registry.scores import ScoreRow
 from components.registry.versions import Registration, Registry, ResolvedVersion
@@ -50,24 +50,7 @@ def register_model(
     registry, ledger = Registry(config.tracking_uri), Ledger(context.store)
     rows = tuple(score_row(each, context.store) for each in scores)
     lineage = build(ancestors(context.store, model), model.digest)
-    records = [
-        record
-        for node in nodes(lineage)
-        if (record := read_record(context.store, node.uri)) is not None
-    ]
-    facts = CardFacts(
-        model=config.model_name,
-        recipe=config.recipe,
-        num_parameters=model.num_parameters,
-        checkpoint_uri=model.uri,
-        checkpoint_digest=model.digest,
-        code_version=code_version(),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        stages=tuple(_stages(context.store, records)),
-        data=tuple(_data(records)),
-        scores=rows,
-        lineage=lineage,
-    )
+    facts = _facts(config, model, rows, lineage, context.store)
     version = registry.register(
         config.model_name,
         Registration(
@@ -166,6 +149,31 @@ def _questions_digest(predictions: Sequence[Prediction]) -> str:
     """Identify the questions: models asked different ones are not compared."""
     asked = sorted((each.question.id, each.question.prompt) for each in predictions)
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest() if asked else ""
+
+
+def _facts(
+    config: RegisterConfig,
+    model: ModelCheckpoint,
+    rows: tuple[ScoreRow, ...],
+    lineage: LineageNode,
+    store: Store,
+) -> CardFacts:
+    """Return what the model's card tells, with the stages and data that the lineage names."""
+    found = (read_record(store, node.uri) for node in nodes(lineage))
+    records = [record for record in found if record is not None]
+    return CardFacts(
+        model=config.model_name,
+        recipe=config.recipe,
+        num_parameters=model.num_parameters,
+        checkpoint_uri=model.uri,
+        checkpoint_digest=model.digest,
+        code_version=code_version(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        stages=tuple(_stages(store, records)),
+        data=tuple(_data(records)),
+        scores=rows,
+        lineage=lineage,
+    )
 
 
 def _judge(
