@@ -32,6 +32,8 @@ from components.training.config import ModelCheckpoint
 from workflows.artifacts import RegisterConfig, RegisteredVersion
 from workflows.lineage import ancestors, read_record
 from workflows.steps import StepContext
+from workflows.steps.layout import StepFolder
+from workflows.steps.payloads import read_payload
 
 log = logging.getLogger(__name__)
 
@@ -216,11 +218,8 @@ def _stages(store: Store, records: Sequence[Mapping[str, Any]]) -> list[StageSum
         if record["artifact_kind"] != ModelCheckpoint.__name__:
             continue
         artifact = record["artifact"]
-        try:
-            payload = store.read_json(f"{record['step']}/{record['key']}/payload.json")
-        except FileNotFoundError:
-            payload = {}
-        config = payload.get("payload", payload).get("config", {})
+        payload = read_payload(store, StepFolder(record["step"], record["key"])) or {}
+        config = payload.get("config") or {}
         stages.append(
             StageSummary(
                 name=record["step"],

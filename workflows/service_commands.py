@@ -95,9 +95,7 @@ def deploy(
     tracking: TrackingOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve a registered model; on this machine unless an address is given. Ends with lavaflow
-    stop.
-    """
+    """Serve a registered model, here or on the cluster of an address; lavaflow stop ends it."""
     from workflows.daily import deploy_model
 
     deploy_model(open_home(home, store, tracking), reference, address, port, console)

@@ -80,6 +80,18 @@ def test_models_lists_the_version_with_its_alias(lavaflow: CommandLine) -> None:
     assert "pope" in listed.stdout
 
 
+def test_the_card_tells_what_each_stage_was_given(lavaflow: CommandLine) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{lavaflow.home / 'mlflow.db'}")
+    card = client.get_model_version("lavaflow-tiny", "1").description
+    rows = [line for line in card.splitlines() if line.startswith(("| pretrain", "| finetune"))]
+    assert [row.split(" | ")[:5] for row in rows] == [
+        ["| pretrain", "connector", "6", "32", "0.004"],
+        ["| finetune", "connector, language_model", "40", "32", "0.001"],
+    ]
+
+
 def _wait_for_checkpoint(
     finetune: Path, run: "subprocess.Popen[str]", timeout_s: float = 300
 ) -> int:
