@@ -73,6 +73,12 @@ class TrainingError(LavaflowError):
     exit_code = 7
 
 
+class TrainingInterrupted(TrainingError):
+    """What steers the workers of a stage died: trying again goes on from the last checkpoint."""
+
+    retryable = True
+
+
 class ClusterError(LavaflowError):
     """The Ray cluster cannot be reached or lacks the resources that were asked for."""
 

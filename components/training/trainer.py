@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import LavaflowError, TrainingError
-from components.training.cluster_room import check_cluster, waits_for
+from components.core.errors import LavaflowError, TrainingError, TrainingInterrupted
+from components.training.cluster_room import check_cluster, free_orphans, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.job import FINAL, WorkerJob
@@ -57,13 +57,15 @@ def train_stage(
     `on_wait(sentence)` is called when the cluster is too busy to start at once. When a file appears
     at `stop_uri` the run saves a checkpoint after its step and raises Stopped. Raises ConfigError,
     DataError or CheckpointError for what the user can mend, ClusterError when the cluster can never
-    offer the workers, TrainingError when training itself cannot go on.
+    offer the workers, TrainingInterrupted when what steers them died, TrainingError when training
+    itself cannot go on.
     """
     plan_batches(config, config.num_workers)
     check_cluster(config)
     materials = Materials(_travels(start), _travels(data))
     result = _finished(storage_path, run_name)
     if result is None:
+        free_orphans()
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
@@ -88,6 +90,7 @@ def _fit(
     run_name: str,
     forwarder: "UserCallback",
 ) -> "Result":
+    from ray.exceptions import OutOfMemoryError, RayActorError
     from ray.train import (
         CheckpointConfig,
         FailureConfig,
@@ -123,6 +126,12 @@ def _fit(
         result = trainer.fit()
     except TrainingFailedError as error:
         raise _readable(error, config, run_name) from None
+    except (RayActorError, OutOfMemoryError) as error:
+        raise TrainingInterrupted(
+            f"{config.name} ({run_name}): the process that steers its workers died "
+            f"({str(error).strip().partition(chr(10))[0]}); run it again, it goes on from its last "
+            "checkpoint"
+        ) from None
     outcome = result.return_value or {}
     if isinstance(outcome.get("error"), Exception):
         raise outcome["error"]

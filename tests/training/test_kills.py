@@ -99,6 +99,15 @@ def test_a_killed_run_goes_on_with_fewer_workers_on_the_same_data(
         assert list(found) == pytest.approx(len(found) * list(expected[step]), rel=1e-4)
 
 
+def test_a_stage_outlives_what_steers_its_workers(unharmed: Order, tmp_path: Path) -> None:
+    """Its processors come back though the job lives on: two workers take all there are."""
+    order = unharmed.model_copy(update={"folder": tmp_path})
+    assert attempt(order, "killed_steering")
+    assert {path.name for path in tmp_path.glob("died-*")} == {"died-4", "died-8"}
+    assert order.weights == unharmed.weights
+    assert losses(order) == losses(unharmed)
+
+
 def test_a_stage_outlives_its_node_by_the_checkpoint_of_a_notice(
     unharmed: Order, tmp_path: Path
 ) -> None:
