@@ -17,11 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from components.core.errors import CheckpointError
-from components.model.weights import INDEX_NAME, check_weights
+from components.model.weights import INDEX_NAME, SINGLE_NAME, check_weights, read_weight_map
 
 MAX_FILE_BYTES = 5_000_000_000
 """Largest weight file (one larger tensor excepted): the hub's own shards have this size."""
-SINGLE_NAME = "model.safetensors"
 _BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 """Bytes of an element by its name in safetensors; 1 for what is not listed."""
 
@@ -97,15 +96,8 @@ def list_weights(folder: Path) -> dict[str, Stored]:
 
     Raises CheckpointError for a damaged file, an index that does not fit, a name given twice.
     """
-    try:
-        check_weights(folder)
-        index_path = folder / INDEX_NAME
-        index = json.loads(index_path.read_text("utf-8")) if index_path.is_file() else {}
-        named: dict[str, str] = dict(index.get("weight_map", {}))
-    except (ValueError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / INDEX_NAME}: not a weight index ({error}); restore the file"
-        ) from error
+    check_weights(folder)
+    named = read_weight_map(folder) if (folder / INDEX_NAME).is_file() else {}
     files = sorted(set(named.values())) or sorted(path.name for path in _weight_files(folder))
     weights: dict[str, Stored] = {}
     for file in files:
