@@ -28,7 +28,7 @@ from components.core.errors import CheckpointError
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import build_connector, connector_of, llava_class
 from components.model.tokenizer import PAD_TOKEN, load_tokenizer
-from components.model.tower import TowerShape, has_class_token, read_tower
+from components.model.tower import TowerShape, has_class_token, hidden_state, read_tower
 from components.model.weights import check_weights
 
 ROW_MULTIPLE = 64
@@ -68,6 +68,7 @@ def build_llava(
             "could end; name one in its tokenizer_config.json"
         )
     vision_tower = _load(tower_class, vision_tower_path)
+    hidden_state(feature_layer, vision_tower.config.num_hidden_layers)
     language_model = _load(AutoModelForCausalLM, language_model_path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from transformers.models.clip.modeling_clip import CLIPVisionModel
 from transformers.models.siglip.modeling_siglip import SiglipVisionModel
 
 from components.core.errors import DataError
+from components.model.tower import hidden_state
 from components.model.transfer import sent
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _tower_features(model: LlavaForConditionalGeneration, pixels_NCHW: Tensor) -
         if isinstance(tower, CLIPVisionModel):  # SigLIP has no norm before its layers
             hidden_NPV = tower.pre_layrnorm(hidden_NPV)
         layers = tower.encoder.layers
-        for block in layers[: layer if layer >= 0 else len(layers) + 1 + layer]:
+        for block in layers[: hidden_state(layer, len(layers))]:
             hidden_NPV = block(hidden_NPV, attention_mask=None)
     else:
         output = tower(pixels_NCHW, output_hidden_states=True, return_dict=True)

@@ -16,6 +16,7 @@ from typing import Any
 from components.core.errors import CheckpointError, ConfigError
 from components.model.connector_names import DEFAULT_CONNECTOR, parse_connector
 from components.model.part_shapes import ConnectorShape, LanguageShape, VisionShape
+from components.model.tower import hidden_state
 
 ROW_MULTIPLE = 64
 """Vocabulary rows are padded to this multiple (`build.ROW_MULTIPLE`, which imports torch)."""
@@ -154,8 +155,7 @@ def _whole(
     select: str,
 ) -> LlavaShapes:
     shape = ConnectorShape(parse_connector(connector), vision.width * len(layers), language.width)
-    # Hidden state 0 is the input of the first layer, -1 the output of the last.
-    read = tuple(layer if layer >= 0 else vision.layers + 1 + layer for layer in layers)
+    read = tuple(hidden_state(layer, vision.layers) for layer in layers)
     return LlavaShapes(language, vision, shape, read, select)
 
 

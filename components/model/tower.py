@@ -77,6 +77,21 @@ def read_tower(folder: str | Path) -> TowerShape:
         ) from None
 
 
+def hidden_state(layer: int, num_layers: int) -> int:
+    """Return which hidden state of a tower a layer is: n is the output of the n-th, 0 their input.
+
+    Negative ones count from the last layer, -1. Raises ConfigError where there is no such layer:
+    as the bound of a slice any number would give something.
+    """
+    state = layer if layer >= 0 else num_layers + 1 + layer
+    if not 0 <= state <= num_layers:
+        raise ConfigError(
+            f"feature_layer={layer}: the tower has {num_layers} layers; expected 0 to "
+            f"{num_layers}, or -1 to -{num_layers + 1}; set base.feature_layer (LLaVA-1.5: -2)"
+        )
+    return state
+
+
 def has_class_token(kind: str) -> bool:
     """Whether a tower of this `model_type` puts a class token before its patches, as CLIP does."""
     return not kind.startswith("siglip")

@@ -9,6 +9,7 @@ from transformers import CLIPVisionModel, LlamaForCausalLM
 from components.core.errors import CheckpointError, ConfigError
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.freeze import freeze_for_stage
+from components.model.shapes import read_shapes
 from components.model.tokenizer import load_tokenizer
 
 
@@ -99,3 +100,14 @@ def test_unknown_names_are_refused(
         build_llava(vision_tower_path, language_model_path / "absent")
     with pytest.raises(CheckpointError, match="no such folder"):
         build_llava(vision_tower_path / "absent", language_model_path)
+
+
+@pytest.mark.parametrize("layer", [4, -5, 50])
+def test_a_layer_that_the_tower_has_not_is_refused(
+    layer: int, vision_tower_path: Path, language_model_path: Path
+) -> None:
+    message = f"feature_layer={layer}: the tower has 3 layers"
+    with pytest.raises(ConfigError, match=message):
+        build_llava(vision_tower_path, language_model_path, feature_layer=layer)
+    with pytest.raises(ConfigError, match=message):
+        read_shapes(vision_tower_path, language_model_path, feature_layer=layer)
