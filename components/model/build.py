@@ -24,9 +24,10 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from components.core.errors import CheckpointError
+from components.core.errors import CheckpointError, ConfigError
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import build_connector, connector_of, llava_class
+from components.model.convert_keys import LANGUAGE_MODEL, TOWER_FOLDER, Table, name_in_memory
 from components.model.tokenizer import PAD_TOKEN, load_tokenizer
 from components.model.tower import TowerShape, has_class_token, hidden_state, read_tower
 from components.model.weights import check_weights
@@ -67,9 +68,10 @@ def build_llava(
             f"{language_model_path}: the tokenizer has no end token (eos_token), so no answer "
             "could end; name one in its tokenizer_config.json"
         )
-    vision_tower = _load(tower_class, vision_tower_path)
+    vision_tower = _load(tower_class, vision_tower_path, TOWER_FOLDER)
     hidden_state(feature_layer, vision_tower.config.num_hidden_layers)
-    language_model = _load(AutoModelForCausalLM, language_model_path)
+    language_model = _load(AutoModelForCausalLM, language_model_path, LANGUAGE_MODEL)
+    _check_language_model(language_model, tokenizer, language_model_path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         _make_room(language_model, len(tokenizer))
@@ -120,7 +122,8 @@ def _tower_class(path: Path) -> Any:
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such folder; expected a vision tower folder")
     try:
-        kind = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        kind = config.model_type
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: config.json cannot be read ({error})") from error
     if kind.startswith("clip"):
@@ -128,14 +131,18 @@ def _tower_class(path: Path) -> Any:
     return SiglipVisionModel if kind.startswith("siglip") else AutoModel
 
 
-def _load(kind: Any, path: str | Path) -> PreTrainedModel:
-    """Load one part in fp32 from safetensors, with every weight accounted for."""
+def _load(kind: Any, path: str | Path, table: Table) -> PreTrainedModel:
+    """Load one part in fp32 from safetensors, with every weight accounted for.
+
+    `table` knows what a folder may hold beside it.
+    """
     check_weights(Path(path))
     try:
         model, info = kind.from_pretrained(
             path,
             dtype=torch.float32,
             local_files_only=True,
+            trust_remote_code=False,  # else transformers asks on the terminal
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
@@ -148,7 +155,35 @@ def _load(kind: Any, path: str | Path) -> PreTrainedModel:
             f"{path}: {len(absent)} weights are missing or of another shape, first {absent[0]}; "
             "expected a complete folder; fetch it again"
         )
+    if extra := sorted(k for k in info["unexpected_keys"] if name_in_memory(k, table) is not None):
+        raise CheckpointError(
+            f"{path}: {len(extra)} weights are not of this model, first {extra[0]}; config.json "
+            "belongs to another one; fetch the folder again"
+        )
     return model
+
+
+def _check_language_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: str | Path
+) -> None:
+    """Refuse what would be built into a LLaVA without a word, and be another model there."""
+    body, head = getattr(model, "model", None), getattr(model, "lm_head", None)
+    if body is None or head is None:
+        raise ConfigError(
+            f"{path}: a language model of the kind {model.config.model_type!r} has no place in a "
+            "LLaVA; expected one of the Llama family, Mistral or Qwen"
+        )
+    rows = model.get_input_embeddings().weight
+    if tokenizer.vocab_size > len(rows):
+        raise CheckpointError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, but the model has rows for "
+            f"{len(rows)}; the folder mixes two models"
+        )
+    if model.config.tie_word_embeddings and head.weight is not rows:
+        raise CheckpointError(
+            f"{path}: lm_head.weight differs from the embeddings, but config.json ties them; set "
+            "tie_word_embeddings to false there, or remove lm_head.weight"
+        )
 
 
 def _make_room(language_model: PreTrainedModel, num_tokens: int) -> None:

@@ -31,7 +31,7 @@ from components.model.convert_weights import Piece, Stored
 def read_config(folder: Path) -> PretrainedConfig:
     """Return the configuration in a Hugging Face folder, or raise CheckpointError."""
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for a bad file
         raise CheckpointError(
             f"{folder}: config.json cannot be read ({type(error).__name__}: {error}); "

@@ -20,13 +20,15 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
     """Return the tokenizer with image and padding tokens, and the image token's id.
 
     Adding is idempotent: a LLaVA folder's tokenizer comes back with the same ids.
-    Raises CheckpointError when the folder holds no readable tokenizer.
+    Raises CheckpointError when the folder holds no readable tokenizer, or one without free ids.
     """
     path = Path(language_model_path)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such folder; expected a Hugging Face model folder")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # transformers raises many kinds for a bad folder
         raise CheckpointError(
             f"{path}: the tokenizer cannot be read ({type(error).__name__}: {error}); "
@@ -35,6 +37,19 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
     for text in (IMAGE_TOKEN, PAD_TOKEN):
         if tokenizer.convert_tokens_to_ids(text) in (None, tokenizer.unk_token_id):
             tokenizer.add_tokens([AddedToken(text, special=True, normalized=False)])
+            _check_is_alone(tokenizer, text, path)
     tokenizer.pad_token = PAD_TOKEN
     tokenizer.padding_side = "right"
     return tokenizer, int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+
+def _check_is_alone(tokenizer: PreTrainedTokenizerBase, text: str, path: Path) -> None:
+    """Refuse a new token with an old one's id: it gets the number of tokens so far as its own."""
+    token_id = tokenizer.convert_tokens_to_ids(text)
+    for other, other_id in tokenizer.get_vocab().items():
+        if other_id == token_id and other != text:
+            raise CheckpointError(
+                f"{path}: {text} would have id {token_id}, which is that of {other!r}: the "
+                "vocabulary leaves ids out; fill them in tokenizer.json with tokens that do not "
+                "occur in texts"
+            )

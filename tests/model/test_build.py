@@ -1,10 +1,19 @@
 """Assembly: ids, rows, counts and refusals."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPVisionModel, LlamaForCausalLM
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from components.core.errors import CheckpointError, ConfigError
 from components.model.build import LlavaParts, build_llava, patches_per_image
@@ -111,3 +120,57 @@ def test_a_layer_that_the_tower_has_not_is_refused(
         build_llava(vision_tower_path, language_model_path, feature_layer=layer)
     with pytest.raises(ConfigError, match=message):
         read_shapes(vision_tower_path, language_model_path, feature_layer=layer)
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    vision_tower_path: Path, language_model_path: Path, tmp_path: Path
+) -> None:
+    """Fresh rows would take the place of those that its tokens were trained with."""
+    config = LlamaConfig.from_pretrained(language_model_path, vocab_size=300)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(language_model_path).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"328 tokens, but the model has rows for 300"):
+        build_llava(vision_tower_path, tmp_path)
+
+
+def test_a_vocabulary_without_a_free_id_for_the_image_token_is_refused(
+    language_model_path: Path, tmp_path: Path
+) -> None:
+    """A new token's id is the count of tokens; where ids were left out another has it already."""
+    folder = shutil.copytree(language_model_path, tmp_path / "folder")
+    values = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = values["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    vocabulary[last] = len(vocabulary)
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"<image> would have id 328, which is that of"):
+        load_tokenizer(folder)
+
+
+def test_code_that_comes_with_a_folder_is_neither_run_nor_offered(
+    vision_tower_path: Path, language_model_path: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """transformers would ask on the terminal whether to run it."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    (tmp_path / "code.py").write_text("raise SystemExit('it ran')\n")
+    code = {"AutoConfig": "code.Config", "AutoModelForCausalLM": "code.Model"}
+    for name, path in (("tower", vision_tower_path), ("language", language_model_path)):
+        folder = shutil.copytree(path, tmp_path / name)
+        shutil.copy(tmp_path / "code.py", folder)
+        values = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(
+            json.dumps({**values, "model_type": "clip_of_mine", "auto_map": code})
+        )
+    for tower, language in ((tmp_path / "tower", language_model_path), (vision_tower_path, folder)):
+        with pytest.raises(CheckpointError, match="custom code"):
+            build_llava(tower, language)
+
+
+def test_a_language_model_of_another_build_is_refused(
+    vision_tower_path: Path, language_model_path: Path, tmp_path: Path
+) -> None:
+    AutoTokenizer.from_pretrained(language_model_path).save_pretrained(tmp_path)
+    config = GPT2Config(vocab_size=328, n_embd=16, n_layer=1, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"'gpt2'.*expected one of the Llama family"):
+        build_llava(vision_tower_path, tmp_path)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from components.core.errors import CheckpointError
+from components.model.build import build_llava
 from components.model.weights import INDEX_NAME, check_weights
 
 Change = Callable[[Path], object]
@@ -68,3 +69,49 @@ def test_damaged_and_quantised_folders_are_refused(
     change(folder)
     with pytest.raises(CheckpointError, match=message):
         check_weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_config(num_hidden_layers=1), r"9 weights are not of this model, first .*layers\.1\."),
+        (
+            _weights(lambda each: {**each, "model.adapter.weight": torch.zeros(2)}),
+            r"1 weights are not of this model, first model\.adapter\.weight",
+        ),
+        (
+            _config(tie_word_embeddings=True),
+            r"lm_head\.weight differs from the embeddings.*tie_word_embeddings",
+        ),
+    ],
+    ids=["fewer layers", "a stranger", "a head of its own"],
+)
+def test_weights_that_would_be_left_out_are_refused(
+    change: Change,
+    message: str,
+    vision_tower_path: Path,
+    language_model_path: Path,
+    tmp_path: Path,
+) -> None:
+    folder = shutil.copytree(language_model_path, tmp_path / "folder")
+    change(folder)
+    with pytest.raises(CheckpointError, match=message):
+        build_llava(vision_tower_path, folder)
+
+
+def test_layers_of_a_tower_that_would_be_left_out_are_refused(
+    vision_tower_path: Path, language_model_path: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(vision_tower_path, tmp_path / "folder")
+    _config(num_hidden_layers=2)(folder)
+    with pytest.raises(CheckpointError, match="16 weights are not of this model"):
+        build_llava(folder, language_model_path)
+
+
+def test_buffers_of_older_releases_are_passed_over(
+    vision_tower_path: Path, language_model_path: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(language_model_path, tmp_path / "folder")
+    buffer = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(6)}
+    _weights(lambda each: {**each, **buffer})(folder)
+    build_llava(vision_tower_path, folder)
