@@ -63,11 +63,6 @@ def build_llava(
     tower_class = _tower_class(Path(vision_tower_path))
     read_tower(vision_tower_path).patches_per_image(select, connector)  # refuse before loading
     tokenizer, image_token_id = load_tokenizer(language_model_path)
-    if tokenizer.eos_token_id is None:
-        raise CheckpointError(
-            f"{language_model_path}: the tokenizer has no end token (eos_token), so no answer "
-            "could end; name one in its tokenizer_config.json"
-        )
     vision_tower = _load(tower_class, vision_tower_path, TOWER_FOLDER)
     hidden_state(feature_layer, vision_tower.config.num_hidden_layers)
     language_model = _load(AutoModelForCausalLM, language_model_path, LANGUAGE_MODEL)

@@ -28,8 +28,9 @@ from components.model.build import patches_per_image
 from components.model.chat_templates import chat_template
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import connector_of, llava_class
+from components.model.convert_checks import read_config
 from components.model.lora import has_lora
-from components.model.tokenizer import IMAGE_TOKEN, load_tokenizer
+from components.model.tokenizer import IMAGE_TOKEN, check_image_token, load_tokenizer
 from components.model.weights import check_weights
 
 SIDE_FILE = "lavaflow.json"
@@ -105,10 +106,11 @@ def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loa
     # Folders written before there was a choice name no connector.
     model = _load_model(path, side.get("connector", DEFAULT_CONNECTOR), DTYPES[dtype])
     tokenizer, image_token_id = load_tokenizer(path)
-    if image_token_id != model.config.image_token_id:
+    check_image_token(image_token_id, model.config.image_token_id, path)
+    if image_spec.size_px != (side_px := model.config.vision_config.image_size):
         raise CheckpointError(
-            f"{path}: the tokenizer gives {IMAGE_TOKEN} id {image_token_id}, "
-            f"the model expects {model.config.image_token_id}; the folder mixes two models"
+            f"{path / SIDE_FILE}: pictures are prepared at {image_spec.size_px} px, but the tower "
+            f"takes {side_px} px; the folder mixes two models"
         )
     return Loaded(
         model=model.to(device).eval(),
@@ -125,6 +127,7 @@ def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loa
 
 def _load_model(path: Path, connector: str, dtype: torch.dtype) -> LlavaForConditionalGeneration:
     """Load the weights, every one of them accounted for."""
+    _check_config(path)
     try:
         model, info = llava_class(connector).from_pretrained(
             path,
@@ -152,6 +155,20 @@ def _load_model(path: Path, connector: str, dtype: torch.dtype) -> LlavaForCondi
             "run the step that made this folder again"
         )
     return model
+
+
+def _check_config(path: Path) -> None:
+    """Refuse a configuration with parts left out: transformers puts those of LLaVA-1.5-7B there,
+    and would take 28 GB for weights that the folder has not.
+    """
+    values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    where = f"{path / 'config.json'}: expected the configuration of a LLaVA"
+    if (kind := values.get("model_type")) != "llava":
+        raise CheckpointError(f"{where}, but 'model_type' is {kind!r}; restore the file")
+    for name in ("text_config", "vision_config"):
+        if not isinstance(values.get(name), dict):
+            raise CheckpointError(f"{where}, but {name!r} is missing; restore the file")
+    read_config(path)
 
 
 def _read_side(path: Path) -> tuple[dict[str, Any], ImageSpec]:

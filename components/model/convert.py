@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from transformers import LlavaConfig
+from transformers import LlavaConfig, PreTrainedTokenizerBase
 
 from components.core.config import parse
 from components.core.errors import CheckpointError, ConfigError
@@ -52,7 +52,7 @@ from components.model.convert_weights import (
     write_file,
     write_weights,
 )
-from components.model.tokenizer import load_tokenizer
+from components.model.tokenizer import check_image_token, load_tokenizer
 
 Layout = Literal["original", "llava-hf", "connector"]
 
@@ -66,6 +66,7 @@ class _Own:
 
     path: Path
     config: LlavaConfig
+    tokenizer: PreTrainedTokenizerBase
     image_spec: ImageSpec
     weights: Mapping[str, Piece]
 
@@ -94,7 +95,7 @@ def export_model(
 
 
 def _write_original(own: _Own, part: Path, connector_only: bool, advance: Advance | None) -> None:
-    tokenizer, _ = load_tokenizer(own.path)
+    tokenizer = own.tokenizer
     num_rows = base_rows(tokenizer)
     values = original_config(own.config, own.image_spec, num_rows, tokenizer.unk_token_id, own.path)
     cut = {name: own.weights[name].stored for name in VOCABULARY if name in own.weights}
@@ -128,6 +129,8 @@ def _open_own(path: Path) -> _Own:
             f"{path / SIDE_FILE}: cannot be read ({error!r}); restore the file"
         ) from error
     config = read_llava_config(path)
+    tokenizer, image_token_id = load_tokenizer(path)
+    check_image_token(image_token_id, config.image_token_id, path)
     pieces = {n: Piece(each) for n, each in in_memory(list_weights(path), ANY_LLAVA_HF).items()}
     remedy = "run the step that made this folder again"
-    return _Own(path, config, image_spec, fitting(pieces, config, path, remedy))
+    return _Own(path, config, tokenizer, image_spec, fitting(pieces, config, path, remedy))

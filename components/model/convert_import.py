@@ -63,7 +63,7 @@ from components.model.convert_weights import (
     list_weights,
     write_weights,
 )
-from components.model.tokenizer import PAD_TOKEN, load_tokenizer
+from components.model.tokenizer import PAD_TOKEN, check_image_token, load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +188,7 @@ def _restored(path: Path, weights: Mapping[str, Stored], template: str | None) -
             f"{path}: was trained with the template {trained!r}, as {side / SIDE_FILE} says, not "
             f"{template!r}; leave --template away"
         )
+    load_tokenizer(side)  # a copy that was broken off may lack it
     pieces = {name: Piece(each) for name, each in weights.items()}
     if (side / ROWS_FILE).is_file():
         for row in list_file(side / ROWS_FILE):
@@ -207,11 +208,7 @@ def _restored(path: Path, weights: Mapping[str, Stored], template: str | None) -
 def _published(path: Path, weights: Mapping[str, Stored]) -> _Model:
     config = read_llava_config(path)
     tokenizer, image_token_id = load_tokenizer(path)
-    if image_token_id != config.image_token_id:
-        raise CheckpointError(
-            f"{path}: the tokenizer gives <image> id {image_token_id}, the model expects "
-            f"{config.image_token_id}; the folder mixes two models"
-        )
+    check_image_token(image_token_id, config.image_token_id, path)
     if len(tokenizer) > config.text_config.vocab_size:
         raise CheckpointError(
             f"{path}: {len(tokenizer)} tokens with {PAD_TOKEN} but rows for "
@@ -283,8 +280,12 @@ def _save_small_files(model: _Model, part: Path, template: str, layout: str) -> 
         model.pieces[EMBEDDING_ROWS].stored.dtype, "float32"
     )
     shell.to(DTYPES[name])
-    if (model.generation_path / "generation_config.json").is_file():
-        shell.generation_config = GenerationConfig.from_pretrained(model.generation_path)
+    path = model.generation_path / "generation_config.json"
+    if path.is_file():
+        try:
+            shell.generation_config = GenerationConfig.from_pretrained(model.generation_path)
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}); restore the file") from error
     save(
         shell,
         model.tokenizer,

@@ -191,6 +191,11 @@ def _check_original(values: Mapping[str, Any], where: Path) -> None:
                 f"{where}: {name} is true, so it was trained with prompts of another form; "
                 "expected false, as in LLaVA-1.5"
             )
+    layer = values.get("mm_vision_select_layer", -2)
+    if not isinstance(layer, int):
+        raise CheckpointError(
+            f"{where}: mm_vision_select_layer is {layer!r}; expected a number (LLaVA-1.5: -2)"
+        )
     for name, known in (
         ("image_aspect_ratio", ASPECTS),
         ("mm_vision_select_feature", SELECTS),

@@ -20,7 +20,8 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
     """Return the tokenizer with image and padding tokens, and the image token's id.
 
     Adding is idempotent: a LLaVA folder's tokenizer comes back with the same ids.
-    Raises CheckpointError when the folder holds no readable tokenizer, or one without free ids.
+    Raises CheckpointError when the folder holds no readable tokenizer, or one without an end token
+    or without free ids.
     """
     path = Path(language_model_path)
     if not path.is_dir():
@@ -34,6 +35,11 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
             f"{path}: the tokenizer cannot be read ({type(error).__name__}: {error}); "
             "expected tokenizer.json and tokenizer_config.json; restore the folder"
         ) from error
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(
+            f"{path}: the tokenizer has no end token (eos_token), so no answer could end; name one "
+            "in its tokenizer_config.json"
+        )
     for text in (IMAGE_TOKEN, PAD_TOKEN):
         if tokenizer.convert_tokens_to_ids(text) in (None, tokenizer.unk_token_id):
             tokenizer.add_tokens([AddedToken(text, special=True, normalized=False)])
@@ -41,6 +47,15 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
     tokenizer.pad_token = PAD_TOKEN
     tokenizer.padding_side = "right"
     return tokenizer, int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+
+def check_image_token(found: int, expected: int, path: Path) -> None:
+    """Raise CheckpointError when a folder's tokenizer and configuration disagree on the id."""
+    if found != expected:
+        raise CheckpointError(
+            f"{path}: the tokenizer gives {IMAGE_TOKEN} id {found}, the model expects {expected}; "
+            "the folder mixes two models"
+        )
 
 
 def _check_is_alone(tokenizer: PreTrainedTokenizerBase, text: str, path: Path) -> None:

@@ -137,3 +137,28 @@ def test_a_damaged_side_file_is_refused(folder: Path) -> None:
     (folder / SIDE_FILE).write_text('{"schema_version": 1}')
     with pytest.raises(CheckpointError, match="cannot be read"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        # An empty configuration is one of 7B to transformers, which then asks for 28 GB.
+        ("config.json", {"text_config": None}, "'text_config' is missing"),
+        ("config.json", {"model_type": "llama"}, "'model_type' is 'llama'"),
+        ("config.json", {"vision_feature_select_strategy": "first"}, "cannot be read"),
+        ("tokenizer_config.json", {"eos_token": None}, "no end token"),
+        (
+            SIDE_FILE,
+            {"image_spec": {"size_px": 56, "mean": [0.5] * 3, "std": [0.5] * 3}},
+            "prepared at 56 px, but the tower takes 28 px",
+        ),
+    ],
+)
+def test_settings_of_no_model_or_of_another_are_refused(
+    file: str, changes: dict[str, object], message: str, folder: Path
+) -> None:
+    values = json.loads((folder / file).read_text())
+    kept = {name: value for name, value in {**values, **changes}.items() if value is not None}
+    (folder / file).write_text(json.dumps(kept))
+    with pytest.raises(CheckpointError, match=message):
+        load(folder)

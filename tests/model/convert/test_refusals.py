@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from components.core.errors import CheckpointError, ConfigError
-from components.model.convert import export_model, import_model
+from components.model.convert import Layout, export_model, import_model
 from components.model.convert_folder import ROWS_FILE, SIDE_FOLDER
 from components.model.convert_import import Lacking
-from tests.model.convert.contents import Foreign, bits, write
+from tests.model.convert.contents import LAYOUTS, ROWS, Foreign, bits, write
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,7 @@ def test_weights_that_do_not_fit_are_named(
         ({"mm_use_im_start_end": True}, "mm_use_im_start_end is true"),
         ({"image_aspect_ratio": "anyres"}, "image_aspect_ratio is 'anyres'"),
         ({"model_type": "llava_mpt"}, "model_type is 'llava_mpt'"),
+        ({"mm_vision_select_layer": "last"}, "mm_vision_select_layer is 'last'"),
         ({"hidden_size": 12}, "the configuration says"),
         ({"mm_projector_type": None, "mm_vision_tower": None}, "mm_projector_type"),
     ],
@@ -105,6 +106,51 @@ def test_damaged_folders_are_refused(folder: Path, tmp_path: Path) -> None:
         export_model(there, tmp_path / "ours", "original")
     with pytest.raises(CheckpointError, match="no such folder"):
         import_model(tmp_path / "nothing", tmp_path / "ours")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_exported_folder_without_our_tokenizer_is_refused(
+    layout: Layout, folder: Path, tmp_path: Path
+) -> None:
+    """As a copy that was broken off leaves it; nobody could read what it would become."""
+    there = export_model(folder, tmp_path / "llava", layout)
+    (there / SIDE_FOLDER / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=f"{SIDE_FOLDER}: the tokenizer cannot be read"):
+        import_model(there, tmp_path / "ours")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_whose_image_token_is_another_is_not_exported(
+    layout: Layout, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "image_token_index": 5}))
+    with pytest.raises(CheckpointError, match=f"<image> id {ROWS}, the model expects 5"):
+        export_model(folder, tmp_path / "llava", layout)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("generation_config.json", "{", r"generation_config\.json: cannot be read"),
+        ("tokenizer_config.json", "{}", "no end token"),
+    ],
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_damaged_small_files_of_others_are_named(
+    layout: Layout,
+    file: str,
+    text: str,
+    message: str,
+    foreign: Foreign,
+    vision_tower_path: Path,
+    tmp_path: Path,
+) -> None:
+    theirs = foreign(layout)
+    (theirs / file).write_text(text)
+    lacking = Lacking(vision_tower_path) if layout == "original" else None
+    with pytest.raises(CheckpointError, match=message):
+        import_model(theirs, tmp_path / "ours", lacking)
 
 
 def test_a_template_that_contradicts_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
