@@ -157,7 +157,8 @@ class Materials:
             loaded = checkpoint.load(start, dtype="float32", device="cpu")
             model, tokenizer = loaded.model, loaded.tokenizer
             image_token_id, patches = loaded.image_token_id, loaded.patches_per_image
-        self._check(prepared, config, image_token_id, patches)
+        positions = getattr(model.config.text_config, "max_position_embeddings", None)
+        self._check(prepared, config, image_token_id, patches, positions)
         return OpenedModel(
             model, tokenizer, prepared.image, image_token_id, int(tokenizer.pad_token_id), patches
         )
@@ -270,7 +271,12 @@ class Materials:
         return read_prepared(self.data_path)
 
     def _check(
-        self, prepared: "PreparedData", config: StageConfig, image_token_id: int, patches: int
+        self,
+        prepared: "PreparedData",
+        config: StageConfig,
+        image_token_id: int,
+        patches: int,
+        positions: int | None,
     ) -> None:
         found = {
             "template": (prepared.template, config.template),
@@ -283,6 +289,11 @@ class Materials:
                     f"{self.data_path}: prepared with {name}={in_data!r}, but {config.name} works "
                     f"with {wanted!r}; prepare the data with the same base models and template"
                 )
+        if positions is not None and prepared.max_tokens > positions:
+            raise ConfigError(
+                f"{self.data_path}: prepared with max_tokens={prepared.max_tokens}, but the "
+                f"language model has {positions} positions; prepare the data with fewer max_tokens"
+            )
 
 
 def _path(where: str | Locate) -> str:
