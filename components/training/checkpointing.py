@@ -27,7 +27,7 @@ from components.core.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 KINDS = ("weight", "exp_avg", "exp_avg_sq")
 
 
@@ -131,6 +131,7 @@ def write_snapshot(
         "bytes": path.stat().st_size,
         "sha256": _sha256(path),
     }
+    manifest["seal"] = _seal(manifest)
     path.with_suffix(".json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
@@ -233,8 +234,9 @@ def _check(path: Path, manifest: dict, first: dict, fingerprint: str) -> None:
         raise CheckpointError(f"{path}: schema {manifest['schema']}, this version reads {SCHEMA}")
     if manifest["fingerprint"] != fingerprint:
         raise OtherRecipe(
-            f"{path}: made by another recipe (fingerprint {manifest['fingerprint'][:12]}, this one "
-            f"has {fingerprint[:12]}); use another run name or storage path"
+            f"{path}: made by another recipe or from other data (fingerprint "
+            f"{manifest['fingerprint'][:12]}, this one has {fingerprint[:12]}); "
+            "use another run name or storage path"
         )
     if manifest["step"] != first["step"]:
         raise CheckpointError(f"{path}: of step {manifest['step']}, others of {first['step']}")
@@ -254,9 +256,13 @@ def _shard_name(rank: int, world_size: int) -> str:
 def _read_json(path: Path) -> dict:
     try:
         manifest = json.loads(path.read_text())
-        return {key: manifest[key] for key in _MANIFEST_KEYS}
+        found = {key: manifest[key] for key in _MANIFEST_KEYS}
+        sealed = manifest["seal"] == _seal(found)
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a complete manifest ({error})") from None
+        raise CheckpointError(f"{path}: not a complete manifest ({error!r})") from None
+    if not sealed:
+        raise CheckpointError(f"{path}: differs from its seal; the file was altered")
+    return found
 
 
 _MANIFEST_KEYS = (
@@ -269,6 +275,11 @@ _MANIFEST_KEYS = (
     "bytes",
     "sha256",
 )
+
+
+def _seal(manifest: dict) -> str:
+    """Return the digest of all that a manifest says: an altered step would be gone on from."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

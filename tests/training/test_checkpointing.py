@@ -1,6 +1,6 @@
 """Checkpoint files: complete or refused."""
 
-import json
+import contextlib
 import shutil
 
 import pytest
@@ -44,6 +44,15 @@ class Pieces:
         half = 0 if name == "lm_head.weight" else (self.shape(name).numel() + 1) // 2
         cut = slice(half, None) if self.rank else slice(0, half)
         return half * self.rank, {k: v.flatten()[cut] for k, v in self.whole(name).items()}
+
+
+class Alone(Pieces):
+    """The only rank: no other's files contradict its own."""
+
+    sizes = {"w": (4,)}
+
+    def piece(self, name):
+        return 0, {kind: tensor.flatten() for kind, tensor in self.whole(name).items()}
 
 
 @pytest.fixture
@@ -118,8 +127,7 @@ def empty(folder):
 
 
 def mix_steps(folder):
-    path = next(folder.glob("rank-00001*.json"))
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"step": 8}))
+    write_snapshot(take_snapshot(Pieces(1), Progress(8, [])), folder, "recipe", 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +146,17 @@ def test_a_damaged_checkpoint_is_refused(folder, damage, message):
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         read(folder, "recipe")
+
+
+def test_no_flipped_byte_of_a_manifest_changes_what_is_read(tmp_path):
+    folder = tmp_path / "step"
+    write_snapshot(take_snapshot(Alone(0), Progress(4, [0.5])), folder, "recipe", 0, 1)
+    manifest = next(folder.glob("*.json"))
+    sound, expected = manifest.read_bytes(), read(folder, "recipe")
+    for place in range(len(sound)):
+        manifest.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        with contextlib.suppress(CheckpointError):
+            assert read(folder, "recipe") == expected  # white space
 
 
 def test_a_checkpoint_of_another_recipe_is_told_apart(folder):
