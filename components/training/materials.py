@@ -209,6 +209,10 @@ class Materials:
             return None
         return self._loader(opened, config, rank, world_size, kind=VALIDATION, drop_last=False)
 
+    def content_digest(self) -> str:
+        """Return the digest of the prepared rows and images."""
+        return self._prepared().content_digest
+
     def sources(self) -> list[str]:
         """Return the names of the data's sources, in the same order everywhere."""
         return sorted(self._prepared().sources)

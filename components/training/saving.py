@@ -11,10 +11,10 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from components.core.errors import CheckpointError, StoreError
-from components.core.store import resolve
+from components.core.store import Store, resolve
 from components.core.store_faults import guarded
 from components.training.checkpointing import (
     Copies,
@@ -27,13 +27,15 @@ from components.training.checkpointing import (
     take_snapshot,
     write_snapshot,
 )
-from components.training.job import WorkerJob
+from components.training.job import FINAL, WorkerJob
 from components.training.preemption import PreemptionNotices
 from components.training.ranks import AcrossRanks
 
 log = logging.getLogger(__name__)
 
 _STORE_POLL_S = 5.0
+_STEP = "step-"
+"""How the names of the folders of checkpoints begin."""
 
 
 class PendingCheckpoint:
@@ -134,7 +136,7 @@ class StageCheckpoints:
         snapshot = take_snapshot(engine, progress, self._copies)
         # That one is written, so its memory serves the next.
         self._copies = snapshot.copies
-        folder = self._scratch / f"step-{snapshot.progress.step:08d}"
+        folder = self._scratch / f"{_STEP}{snapshot.progress.step:08d}"
         self._pending = PendingCheckpoint(
             self._writer,
             snapshot,
@@ -166,34 +168,55 @@ class StageCheckpoints:
         ray.train.report(
             {"step": pending.step, "num_steps": self._num_steps},
             checkpoint=ray.train.Checkpoint.from_directory(str(pending.folder)),
-            checkpoint_dir_name=f"step-{pending.step:08d}-{self._attempt}",
+            checkpoint_dir_name=f"{_STEP}{pending.step:08d}-{self._attempt}",
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
             delete_local_checkpoint_after_upload=True,
         )
         return None
 
 
-def latest_checkpoint(fingerprint: str, scratch: Path) -> SavedState | None:
-    """Return the newest checkpoint that is complete, passing over damaged ones with a warning."""
-    import ray.train
+def latest_checkpoint(job: WorkerJob, scratch: Path) -> SavedState | None:
+    """Return the newest checkpoint that is complete, passing over damaged ones with a warning.
 
-    last = ray.train.get_checkpoint()
-    if last is None:
-        return None
-    known = [reported.checkpoint for reported in ray.train.get_all_reported_checkpoints()]
-    for checkpoint in [last, *(c for c in reversed(known) if c.path != last.path)]:
+    The folders of the run are looked at, not Ray Train's list of them: that is written after an
+    upload, and not whole when a disk is full, so a kill in between would lose the newest or all.
+    """
+    store, run = resolve(job.run_uri)
+    names = [name for name in store.list(run) if name.startswith(_STEP)]
+    for name in reversed(names):
         try:
-            return read(_local_folder(checkpoint, scratch), fingerprint)
+            return read(_local_folder(store, f"{run}/{name}", scratch), job.fingerprint)
         except OtherRecipe:
             raise
         except CheckpointError as error:
             log.warning("checkpoint passed over: %s", error)
-    log.warning("no checkpoint of this run is complete; training starts at its first step")
+    if names:
+        log.warning("no checkpoint of this run is complete; training starts at its first step")
     return None
 
 
-def _local_folder(checkpoint: Any, scratch: Path) -> Path:
+def sweep(job: WorkerJob, resumed: SavedState | None) -> None:
+    """Delete what died between its upload and Ray Train's list, which alone is counted and deleted.
+
+    For one rank, when all ranks have found what they go on from.
+    """
+    import ray.train
+
+    known = {Path(kept.checkpoint.path).name for kept in ray.train.get_all_reported_checkpoints()}
+    known |= {resumed.folder.name} if resumed is not None else set()
+    store, run = resolve(job.run_uri)
+    try:
+        for name in store.list(run):
+            if name.startswith((_STEP, FINAL)) and name not in known:
+                store.delete(f"{run}/{name}", recursive=True)
+    except StoreError as error:
+        log.warning("the remains of a killed attempt stay: %s", error)
+
+
+def _local_folder(store: Store, path: str, scratch: Path) -> Path:
     """Return the checkpoint's folder on this machine, downloaded if it is remote."""
-    if checkpoint.filesystem.type_name == "local":
-        return Path(checkpoint.path)
-    return Path(checkpoint.to_directory(scratch / Path(checkpoint.path).name))
+    if store.is_local:
+        return Path(store.uri(path))
+    local = scratch / Path(path).name
+    store.download(path, local)
+    return local

@@ -17,7 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.core.errors import LavaflowError, TrainingError, TrainingInterrupted
+from components.core.errors import (
+    CheckpointError,
+    LavaflowError,
+    TrainingError,
+    TrainingInterrupted,
+)
+from components.core.store import resolve
 from components.training.cluster_room import check_cluster, free_orphans, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
@@ -63,16 +69,22 @@ def train_stage(
     plan_batches(config, config.num_workers)
     check_cluster(config)
     materials = Materials(_travels(start), _travels(data))
-    result = _finished(storage_path, run_name)
+    job = WorkerJob(
+        config,
+        materials,
+        _fingerprint(config),
+        storage_path,
+        run_name,
+        stop_uri,
+        on_several_nodes(),
+    )
+    result = _finished(job)
     if result is None:
         free_orphans()
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)
-        job = WorkerJob(
-            config, materials, _fingerprint(config), storage_path, stop_uri, on_several_nodes()
-        )
-        result = _fit(job, run_name, forwarder)
+        result = _fit(job, forwarder)
     facts = result.metrics or {}
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         raise TrainingError(f"{run_name}: the run ended without a finished model; run it again")
@@ -87,7 +99,6 @@ def train_stage(
 
 def _fit(
     job: WorkerJob,
-    run_name: str,
     forwarder: "UserCallback",
 ) -> "Result":
     from ray.exceptions import OutOfMemoryError, RayActorError
@@ -113,7 +124,7 @@ def _fit(
             resources_per_worker=resources,
         ),
         run_config=RunConfig(
-            name=run_name,
+            name=job.run_name,
             storage_path=job.storage_uri,
             failure_config=FailureConfig(max_failures=config.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=config.keep_checkpoints),
@@ -125,10 +136,10 @@ def _fit(
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
-        raise _readable(error, config, run_name) from None
+        raise _readable(error, config, job.run_name) from None
     except (RayActorError, OutOfMemoryError) as error:
         raise TrainingInterrupted(
-            f"{config.name} ({run_name}): the process that steers its workers died "
+            f"{config.name} ({job.run_name}): the process that steers its workers died "
             f"({str(error).strip().partition(chr(10))[0]}); run it again, it goes on from its last "
             "checkpoint"
         ) from None
@@ -180,18 +191,33 @@ def _forwarder(on_metrics: OnMetrics | None, on_progress: OnProgress | None) -> 
     return Forwarder()
 
 
-def _finished(storage_path: str, run_name: str) -> "Result | None":
-    """Return the result of a run that already wrote its finished model, or None."""
-    if "://" not in storage_path and not (Path(storage_path) / run_name).exists():
+def _finished(job: WorkerJob) -> "Result | None":
+    """Return the result of a run that already wrote its finished model, or None.
+
+    Raises CheckpointError when it was made by another recipe.
+    """
+    if "://" not in job.storage_uri and not Path(job.run_uri).exists():
         return None
     from ray.train import Result
+    from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME as LIST
+    from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
     try:
-        result = Result.from_path(f"{storage_path.rstrip('/')}/{run_name}")
+        result = Result.from_path(job.run_uri)
+    except CheckpointManagerInitializationError as error:
+        # It would keep Ray Train from ever starting; the workers look at the folders themselves.
+        log.warning("%s/%s is set aside: %s", job.run_uri, LIST, _last_line(error))
+        store, run = resolve(job.run_uri)
+        store.delete(f"{run}/{LIST}")
+        return None
     except (RuntimeError, OSError, ValueError):
-        return None  # nothing there yet, or a snapshot that was cut: Ray Train starts anew
+        return None  # nothing there yet
     if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         return None
+    if (result.metrics or {}).get("recipe") != job.fingerprint:
+        raise CheckpointError(
+            f"{job.run_uri}: finished by another recipe; use another run name or storage path"
+        )
     return result
 
 

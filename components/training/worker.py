@@ -6,10 +6,11 @@ error that all ranks agreed on. An error that only one rank meets is raised, and
 group from the last checkpoint.
 """
 
-import importlib
+import hashlib
 import logging
 import tempfile
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,12 @@ from components.model.flops import peak_flops
 from components.training.checkpointing import Progress, SavedState
 from components.training.curves import Arithmetic, Interval
 from components.training.disk import disk_need, dry_save
-from components.training.imports import hidden
+from components.training.imports import import_transformers
 from components.training.job import FINAL, WorkerJob
 from components.training.materials import BatchSource, OpenedModel
 from components.training.precision import autocasts
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
-from components.training.saving import StageCheckpoints, latest_checkpoint
+from components.training.saving import StageCheckpoints, latest_checkpoint, sweep
 from components.training.schedule import learning_rate
 from components.training.watchdog import Watchdog
 
@@ -40,7 +41,7 @@ def run_worker(job: WorkerJob) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(max(1, int(job.config.num_cpus_per_worker)))
-    _import_quietly()
+    import_transformers()
     last = ray.train.get_checkpoint()
     if last is not None and Path(last.path).name == FINAL:
         return {}
@@ -69,6 +70,7 @@ class _Stage:
 
     def __init__(self, job: WorkerJob, ranks: AcrossRanks, scratch: Path):
         self.job, self.config, self.ranks, self.scratch = job, job.config, ranks, scratch
+        self.recipe = job.fingerprint
         self.validation_loss: float | None = None
         opened, saved = self._open()
         self.engine = self._start_engine(opened, saved)
@@ -79,6 +81,7 @@ class _Stage:
         saved: SavedState | None = None
         try:
             self.materials = self.job.materials.located()
+            self.job = replace(self.job, fingerprint=self._with_data(self.job.fingerprint))
             self._check_memory()
             opened = self.materials.open_model(self.config)
             self.counts = opened.set_up(self.config)
@@ -93,7 +96,7 @@ class _Stage:
             self.num_steps = min(
                 self.batches.num_steps, self.config.max_steps or self.batches.num_steps
             )
-            saved = latest_checkpoint(self.job.fingerprint, self.scratch)
+            saved = latest_checkpoint(self.job, self.scratch)
             if saved is not None:
                 saved.load_weights(opened.model)
         except LavaflowError as caught:
@@ -104,9 +107,16 @@ class _Stage:
         steps = self.ranks.sum([self.step])
         if steps != [self.step * self.ranks.world_size]:
             raise CheckpointError("the ranks read different checkpoints; is the storage shared?")
+        if self.ranks.rank == 0:
+            sweep(self.job, saved)
         self.step_samples = self.config.global_batch
         self.losses = deque(saved.progress.recent_losses if saved else (), maxlen=10)
         return opened, saved
+
+    def _with_data(self, fingerprint: str) -> str:
+        """Return the identity of recipe and data: the same steps over other rows are no resume."""
+        both = f"{fingerprint} {self.materials.content_digest()}"
+        return hashlib.sha256(both.encode()).hexdigest()
 
     def _check_memory(self) -> None:
         import torch
@@ -269,7 +279,9 @@ class _Stage:
                 guarded(folder, lambda: self._write_model(weights, Path(folder), facts))
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(
-                {"step": self.step, **facts}, checkpoint=checkpoint, checkpoint_dir_name=FINAL
+                {"step": self.step, "recipe": self.recipe, **facts},
+                checkpoint=checkpoint,
+                checkpoint_dir_name=FINAL,
             )
         # Waits until everything is uploaded: the folders it is uploaded from will be deleted.
         ray.train.get_all_reported_checkpoints()
@@ -286,20 +298,6 @@ class _Stage:
                 if name in weights:
                     parameter.copy_(weights[name])
         self.materials.write_model(opened, self.config, folder, facts)
-
-
-def _import_quietly() -> None:
-    """Import transformers without what is not needed, and silence notes meant for its authors."""
-    import warnings
-
-    # Its losses of object detection would import scipy.optimize (0.5 s); a LLaVA needs none.
-    with hidden("scipy"):
-        importlib.import_module("transformers.models.llava.modeling_llava")
-        from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    # Torch renamed a function that DeepSpeed 0.19 calls by its old name.
-    warnings.filterwarnings("ignore", message=".*is deprecated. Please use.*", module="torch")
 
 
 def _at_step(error: Exception, step: int) -> Exception:

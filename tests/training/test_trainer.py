@@ -1,6 +1,8 @@
 """A stage on a real Ray cluster: workers, checkpoints, a crash, the finished folder."""
 
 import contextlib
+import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -8,8 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.core.errors import ClusterError, ConfigError, Stopped, TrainingError
+from components.core.errors import (
+    CheckpointError,
+    ClusterError,
+    ConfigError,
+    Stopped,
+    TrainingError,
+)
 from components.training import cluster_room, trainer
+from components.training.checkpointing import OtherRecipe
 from components.training.materials import Materials
 from tests.training.kills import Kill, KilledMaterials, Points
 from tests.training.tiny import stage
@@ -85,6 +94,8 @@ class TestStages:
             assert trainer.train_stage(*again) == record
             assert [path.name for path in tmp_path.iterdir()] == ["again"]
             assert (tmp_path / "again" / "lavaflow.json").is_file()
+        with pytest.raises(CheckpointError, match="finished by another recipe"):
+            trainer.train_stage(stage(**PRETRAIN, epochs=2), *again[1:])
 
     def test_finetune_leaves_a_folder_that_transformers_loads(self, finetuned):
         from transformers import LlavaForConditionalGeneration, LlavaProcessor
@@ -148,6 +159,32 @@ class TestStages:
         files = [folder / "model" / "model.safetensors" for folder in (tmp_path, finetuned[0])]
         assert files[0].read_bytes() == files[1].read_bytes()
         assert [point["step"] for point in points.read()] == [1, 2, 3, 4, 5, 6]
+
+    def test_a_cut_list_of_checkpoints_and_remains_of_a_kill_lose_nothing(
+        self, finetuned, prepared, pretrained, tmp_path
+    ):
+        """A full disk cuts Ray Train's list, a kill leaves half a checkpoint that is not on it."""
+        run = tmp_path / "storage" / "run-b"
+        shutil.copytree(finetuned[0] / "storage" / "run-b", run)
+        (run / "checkpoint_manager_snapshot.json").write_bytes(b"")
+        half = run / "step-00000005-dead"
+        half.mkdir()
+        shutil.copy(next(run.glob("step-00000004-*/rank-00000*.json")), half)
+        points = Points(tmp_path / "points.jsonl")
+        arguments = [pretrained[0] / "model", tmp_path / "model", "run-b", str(run.parent), points]
+        other = tmp_path / "other"
+        shutil.copytree(prepared / "finetune", other)
+        facts = other / "prepared.json"
+        digest = json.loads(facts.read_text())["content_digest"]
+        facts.write_text(facts.read_text().replace(digest, "0" * len(digest)))
+        with pytest.raises(OtherRecipe, match="or from other data"):
+            trainer.train_stage(stage(**FINETUNE), other, *arguments)
+        record = trainer.train_stage(stage(**FINETUNE), prepared / "finetune", *arguments)
+        assert record == finetuned[1]
+        assert [point["step"] for point in points.read()] == [5, 6]
+        files = [folder / "model" / "model.safetensors" for folder in (tmp_path, finetuned[0])]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert not half.exists()
 
     def test_adapters_are_merged_into_a_folder_like_any_other(
         self, finetuned, prepared, pretrained, tmp_path
