@@ -7,6 +7,7 @@ caller reserves no CPU: the workers reserve theirs. Not here: tracking (a callba
 numbers).
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -24,6 +25,7 @@ from components.core.errors import (
     TrainingInterrupted,
 )
 from components.core.store import resolve
+from components.core.store_faults import translate
 from components.training.cluster_room import check_cluster, free_orphans, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.deepspeed_config import plan_batches
@@ -38,6 +40,8 @@ log = logging.getLogger(__name__)
 
 OnMetrics = Callable[[dict[str, float], int], None]
 OnProgress = Callable[[int, int], None]
+
+_STORE_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def train_stage(
@@ -136,7 +140,7 @@ def _fit(
     try:
         result = trainer.fit()
     except TrainingFailedError as error:
-        raise _readable(error, config, job.run_name) from None
+        raise _readable(error, job) from None
     except (RayActorError, OutOfMemoryError) as error:
         raise TrainingInterrupted(
             f"{config.name} ({job.run_name}): the process that steers its workers died "
@@ -256,17 +260,21 @@ def _fingerprint(config: StageConfig) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _readable(error: Exception, config: StageConfig, run_name: str) -> LavaflowError:
+def _readable(error: Exception, job: WorkerJob) -> LavaflowError:
     """Turn Ray Train's failure into one line that names the cause."""
     failures: dict[int, Exception] = getattr(error, "worker_failures", {}) or {}
     for failure in failures.values():
         cause = _original(failure)
         if isinstance(cause, LavaflowError):
             return cause
+        # Ray Train's upload; what a worker writes to its own disk is guarded there.
+        if isinstance(cause, OSError) and cause.errno in _STORE_REFUSES:
+            return translate(job.run_uri, cause)
     lines = [f"worker {rank}: {_last_line(_original(e))}" for rank, e in sorted(failures.items())]
     reason = "; ".join(lines) or _last_line(error)
     return TrainingError(
-        f"{config.name} ({run_name}) failed after {config.max_failures} restart(s): {reason}"
+        f"{job.config.name} ({job.run_name}) failed after {job.config.max_failures} restart(s): "
+        f"{reason}"
     )
 
 

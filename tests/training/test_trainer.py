@@ -15,10 +15,12 @@ from components.core.errors import (
     ClusterError,
     ConfigError,
     Stopped,
+    StoreError,
     TrainingError,
 )
 from components.training import cluster_room, trainer
 from components.training.checkpointing import OtherRecipe
+from components.training.job import WorkerJob
 from components.training.materials import Materials
 from tests.training.kills import Kill, KilledMaterials, Points
 from tests.training.tiny import stage
@@ -235,3 +237,17 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(base, t
         trainer.train_stage(
             stage(num_workers=3), tmp_path, base, tmp_path / "model", "run", str(tmp_path)
         )
+
+
+def test_a_store_that_is_full_during_an_upload_is_named(tmp_path):
+    class Failed(Exception):  # as Ray Train's, with the exception of each rank
+        worker_failures = {
+            0: RuntimeError("Connection closed by peer"),
+            1: OSError(28, "Error writing bytes to file"),
+        }
+
+    job = WorkerJob(stage(), Materials("start", "data"), "recipe", str(tmp_path), "run")
+    told = trainer._readable(Failed(), job)
+    assert isinstance(told, StoreError)
+    assert f"{tmp_path}/run: the disk (or the quota) is full" in str(told)
+    assert "run the same command again" in str(told)
