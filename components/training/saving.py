@@ -182,7 +182,10 @@ def latest_checkpoint(job: WorkerJob, scratch: Path) -> SavedState | None:
     upload, and not whole when a disk is full, so a kill in between would lose the newest or all.
     """
     store, run = resolve(job.run_uri)
-    names = [name for name in store.list(run) if name.startswith(_STEP)]
+    # What is deleted may leave an empty folder: in an object store, the object that stands for it.
+    names = [
+        name for name in store.list(run) if name.startswith(_STEP) and store.list(f"{run}/{name}")
+    ]
     for name in reversed(names):
         try:
             return read(_local_folder(store, f"{run}/{name}", scratch), job.fingerprint)

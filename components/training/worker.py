@@ -27,6 +27,7 @@ from components.training.precision import autocasts
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
 from components.training.saving import StageCheckpoints, latest_checkpoint, sweep
 from components.training.schedule import learning_rate
+from components.training.scratch import scratch_folder
 from components.training.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def run_worker(job: WorkerJob) -> dict[str, Any]:
     if last is not None and Path(last.path).name == FINAL:
         return {}
     ranks = join_ranks(job.config.uses_gpu)
-    with tempfile.TemporaryDirectory(prefix="lavaflow-stage-") as scratch:
+    with scratch_folder() as scratch:
         try:
-            stage = _Stage(job, ranks, Path(scratch))
+            stage = _Stage(job, ranks, scratch)
             stage.train()
             return stage.finish()
         except _Agreed as stop:
