@@ -80,7 +80,8 @@ def plan(
     gpu_memory_gb: Annotated[
         float | None,
         typer.Option(
-            help="Memory of a GPU, such as 80: a training stage that cannot fit is an error.",
+            help="Memory of a GPU, such as 80: shows the micro-batch that fits; a training stage "
+            "that cannot fit is an error.",
             min=1,
             show_default=False,
         ),
@@ -106,7 +107,7 @@ def plan(
         assignments or [],
         Selection(tuple(only or ()), from_, tuple(force or ())),
     )
-    facts = read_facts(recipe, assignments or [])
+    facts = read_facts(recipe, assignments or [], gpu_memory_gb)
     print_plan(console, planned, explain=explain, as_json=as_json, memory=facts.to_json())
     if not as_json:
         print_facts(console, facts, gpu_memory_gb)

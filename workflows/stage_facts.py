@@ -7,6 +7,7 @@ The lengths of texts are the means that are assumed below, not those of the data
 gives them.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from components.model.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
 from components.training.disk import DiskNeed, disk_need
 from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning
-from components.training.memory_fit import check_fits, gib, table
+from components.training.memory_fit import check_fits, fit, gib, table
 from workflows.config import BaseConfig, PipelineConfig
 from workflows.recipes import get_recipe
 
@@ -67,6 +68,9 @@ class StageFacts:
 
     shapes: LlavaShapes
     config: StageConfig
+    """With the micro-batch that fits, where the memory of a GPU was given."""
+    asked_micro_batch: int
+    """That of the recipe."""
     tokens: float
     """Tokens of a mean sample, pictures included."""
     images: float
@@ -103,6 +107,7 @@ class StageFacts:
         }
         if self.memory is not None:
             facts["bytes_per_gpu"] = {**self.memory.parts(), "total": self.memory.total}
+            facts["micro_batch"] = config.micro_batch
             facts["micro_batch_tokens"] = self.memory.micro_tokens
             facts["hours"] = {
                 gpu: {f"{mfu:.0%}": round(self.hours(gpu, mfu), 2) for mfu in MFUS} for gpu in GPUS
@@ -125,8 +130,13 @@ class RecipeFacts:
         return {name: stage.to_json() for name, stage in self.stages.items()}
 
 
-def read_facts(name: str, assignments: Sequence[str]) -> RecipeFacts:
-    """Return the facts of a recipe's training stages; none for a recipe of another kind."""
+def read_facts(
+    name: str, assignments: Sequence[str], gpu_memory_gb: float | None = None
+) -> RecipeFacts:
+    """Return the facts of a recipe's training stages; none for a recipe of another kind.
+
+    With the memory of a GPU, as they run on such: with the micro-batch that fits.
+    """
     recipe = None if name == "tiny_base" else get_recipe(name, assignments)
     if not isinstance(recipe, PipelineConfig):
         return RecipeFacts({})
@@ -138,7 +148,9 @@ def read_facts(name: str, assignments: Sequence[str]) -> RecipeFacts:
         (recipe.pretrain, recipe.pretrain_data.max_tokens),
         (recipe.finetune, recipe.finetune_data.max_tokens),
     )
-    return RecipeFacts({stage.name: _facts(shapes, stage, longest) for stage, longest in stages})
+    return RecipeFacts(
+        {stage.name: _facts(shapes, stage, longest, gpu_memory_gb) for stage, longest in stages}
+    )
 
 
 def print_facts(console: Console, facts: RecipeFacts, gpu_memory_gb: float | None) -> None:
@@ -191,9 +203,15 @@ def _shapes(base: BaseConfig) -> LlavaShapes:
     )
 
 
-def _facts(shapes: LlavaShapes, stage: StageConfig, max_tokens: int) -> StageFacts:
-    data = DATA[stage.name]
+def _facts(
+    shapes: LlavaShapes, stage: StageConfig, max_tokens: int, gpu_memory_gb: float | None
+) -> StageFacts:
+    data, asked = DATA[stage.name], stage.micro_batch
     tokens = data.images * shapes.patches_per_image + data.text_tokens
+    if gpu_memory_gb is not None:
+        gpu_bytes = int(gpu_memory_gb * GIB)
+        with contextlib.suppress(ConfigError):  # raised by `check_memory`, once all is shown
+            stage = fit(shapes, stage, stage.num_workers, gpu_bytes, tokens, data.images)
     flops = flops_per_sample(
         shapes, stage.train, tokens, data.text_tokens, data.images, lora_rank(stage)
     )
@@ -203,7 +221,7 @@ def _facts(shapes: LlavaShapes, stage: StageConfig, max_tokens: int) -> StageFac
         memory = estimate(shapes, stage, workers, tokens, images_per_sample=images)
         if stage.pack_tokens is None:
             longest = estimate(shapes, stage, workers, max_tokens, images_per_sample=images)
-    return StageFacts(shapes, stage, tokens, data.images, flops, memory, longest)
+    return StageFacts(shapes, stage, asked, tokens, data.images, flops, memory, longest)
 
 
 def _lines(stage: StageFacts, gpu_memory_gb: float | None) -> list[str]:
@@ -246,6 +264,11 @@ def _memory_lines(stage: StageFacts, gpu_memory_gb: float | None) -> list[str]:
         f"memory      {gib(found.total)}{of} per GPU on {_gpus(config)}, ZeRO-{config.zero_stage}, "
         f"{found.micro_tokens:,} tokens in a micro-batch"
     ]
+    if config.micro_batch != stage.asked_micro_batch:
+        lines.append(
+            f"            micro-batch {config.micro_batch} in place of {stage.asked_micro_batch}, "
+            f"to fit; the global batch stays {config.global_batch}"
+        )
     lines += [f"            {line}" for line in table(found)]
     if stage.longest is not None:
         longest = stage.longest

@@ -60,8 +60,8 @@ class StageConfig(Config):
     """Seed of the data order and of every random draw. Original: 42 (the Hugging Face default)."""
 
     micro_batch: int = Field(default=16, gt=0, json_schema_extra={"identity": False})
-    """Most samples a worker holds in one forward pass; accumulation makes up the global batch.
-    Original: 32; then 16."""
+    """Most samples a worker holds in one forward pass; accumulation makes up the global batch. Less
+    where the estimate of memory (`check_memory`) says that so many do not fit. Original: 32; 16."""
     pack_tokens: int | None = Field(default=None, gt=0, json_schema_extra={"identity": False})
     """Most tokens a worker holds in one forward pass; whole samples are packed up to it and workers
     are balanced by cost. None: cut by `micro_batch`. Original: none."""
@@ -87,7 +87,8 @@ class StageConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=2, json_schema_extra={"identity": False})
     """Newest checkpoints kept; at least two, so that a damaged one has a predecessor."""
     check_memory: bool = Field(default=True, json_schema_extra={"identity": False})
-    """Refuse, before the first step, a stage whose estimated memory its GPUs do not have."""
+    """Before the first step, lower the micro-batch to what the estimate says fits into the GPUs,
+    and refuse a stage of which none does."""
     max_failures: int = Field(default=3, ge=0, json_schema_extra={"identity": False})
     """Restarts from the last checkpoint after a worker dies, before the stage is given up."""
     validate_every_steps: int = Field(default=0, ge=0, json_schema_extra={"identity": False})

@@ -188,16 +188,19 @@ class Materials:
             log.info("arithmetic and memory are not told: %s", error)
             return None
 
-    def check_memory(self, config: StageConfig, num_workers: int, gpu_bytes: int) -> None:
-        """Raise ConfigError, with advice, where the stage cannot fit into GPUs of so many bytes."""
-        from components.training.memory_fit import check_fits
+    def fit_memory(self, config: StageConfig, num_workers: int, gpu_bytes: int) -> StageConfig:
+        """Return the stage with a micro-batch that fits into GPUs of so many bytes.
+
+        Raises ConfigError, with advice, where none does.
+        """
+        from components.training.memory_fit import fit
 
         shapes, prepared = self.shapes(), self._prepared()
         if shapes is None or not prepared.num_rows:
-            return
+            return config
         rows = prepared.num_rows + prepared.num_validation
         images = min(1.0, prepared.num_images / rows)
-        check_fits(shapes, config, num_workers, gpu_bytes, prepared.num_tokens / rows, images)
+        return fit(shapes, config, num_workers, gpu_bytes, prepared.num_tokens / rows, images)
 
     def open_validation(
         self, opened: OpenedModel, config: StageConfig, rank: int, world_size: int

@@ -92,6 +92,30 @@ def largest_micro_batch(
     return stage.largest_micro_batch(gpu_bytes)
 
 
+def fit(
+    shapes: LlavaShapes,
+    config: StageConfig,
+    num_workers: int,
+    gpu_bytes: int,
+    tokens_per_sample: float,
+    images_per_sample: float = 1.0,
+) -> StageConfig:
+    """Return the stage as it fits into GPUs of so many bytes: with a smaller micro-batch where its
+    own does not, at an unchanged global batch. Packs are a choice of their own and stay.
+
+    Raises ConfigError as `check_fits` when no micro-batch fits.
+    """
+    sizes = (num_workers, gpu_bytes, tokens_per_sample, images_per_sample)
+    try:
+        check_fits(shapes, config, *sizes)
+    except ConfigError:
+        size = 0 if config.pack_tokens else largest_micro_batch(shapes, config, *sizes)
+        if not size:
+            raise
+        return config.with_(micro_batch=size)
+    return config
+
+
 def check_fits(
     shapes: LlavaShapes,
     config: StageConfig,

@@ -43,6 +43,15 @@ class AcrossRanks:
         self.agreed = next((found for found in errors if found is not None), None)
         return self.agreed
 
+    def least_gpu_bytes(self) -> int:
+        """Return the memory of the smallest GPU of any rank, 0 on CPUs; every rank must call it."""
+        if self.device.type != "cuda":
+            return 0
+        held = torch.tensor(torch.cuda.get_device_properties(self.device).total_memory)
+        held = held.to(self.device)
+        distributed.all_reduce(held, distributed.ReduceOp.MIN)
+        return int(held)
+
     def first(self, value: Value) -> Value:
         """Return what rank 0 holds."""
         held = [value]

@@ -80,10 +80,11 @@ class _Stage:
         """Do everything that can fail on one rank alone, then let all ranks know how it went."""
         error: Exception | None = None
         saved: SavedState | None = None
+        gpu_bytes = self.ranks.least_gpu_bytes()
         try:
             self.materials = self.job.materials.located()
             self.job = replace(self.job, fingerprint=self._with_data(self.job.fingerprint))
-            self._check_memory()
+            self._fit_memory(gpu_bytes)
             opened = self.materials.open_model(self.config)
             self.counts = opened.set_up(self.config)
             self._dry_save()
@@ -119,12 +120,13 @@ class _Stage:
         both = f"{fingerprint} {self.materials.content_digest()}"
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def _check_memory(self) -> None:
-        import torch
-
-        if self.config.uses_gpu and self.config.check_memory:
-            gpu_bytes = torch.cuda.get_device_properties(self.ranks.device).total_memory
-            self.materials.check_memory(self.config, self.ranks.world_size, gpu_bytes)
+    def _fit_memory(self, gpu_bytes: int) -> None:
+        if not self.config.check_memory or not gpu_bytes:
+            return
+        asked = self.config.micro_batch
+        self.config = self.materials.fit_memory(self.config, self.ranks.world_size, gpu_bytes)
+        if self.config.micro_batch != asked and self.ranks.rank == 0:
+            log.info("micro-batch %d in place of %d, to fit", self.config.micro_batch, asked)
 
     def _dry_save(self) -> None:
         import ray.train

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from components.core.errors import ConfigError
+from components.data.prepared import read_prepared
 from components.model.shapes import LlavaShapes
+from components.training.materials import Materials
 from components.training.memory import GIB, estimate, layer_bytes
-from components.training.memory_fit import check_fits, largest_micro_batch
+from components.training.memory_fit import check_fits, fit, largest_micro_batch
 from tests.training.full_size import FROZEN, LAYERS, LEARNING, D, F, finetune, pretrain
 
 
@@ -26,6 +28,30 @@ def test_largest_micro_batch(shapes: LlavaShapes) -> None:
         assert (total <= 80 * GIB) is fits
     with pytest.raises(ConfigError, match="cannot be shared evenly by 7 workers"):
         largest_micro_batch(shapes, pretrain(), 7, 80 * GIB, 610)
+
+
+def test_a_micro_batch_that_does_not_fit_is_lowered(shapes: LlavaShapes) -> None:
+    config = pretrain()
+    assert fit(shapes, config, 8, 141 * GIB, 610) == config
+    assert fit(shapes, config, 8, 80 * GIB, 610) == config.with_(micro_batch=16)  # see above
+    with pytest.raises(ConfigError, match="does not fit into its GPUs"):
+        fit(shapes, config, 8, 16 * GIB, 610)
+    packed = pretrain(pack_tokens=32 * 610)
+    with pytest.raises(ConfigError, match=r"set pretrain\.pack_tokens="):
+        fit(shapes, packed, 8, 80 * GIB, 610)
+    on_cpu = pretrain(num_gpus_per_worker=0)
+    assert fit(shapes, on_cpu, 8, 1, 610) == on_cpu
+
+
+def test_a_stage_is_fitted_to_its_own_data_and_model(materials: Materials) -> None:
+    config = finetune(global_batch=8, micro_batch=8, num_workers=1)
+    shapes, prepared = materials.shapes(), read_prepared(materials.data_path)
+    assert shapes is not None
+    rows = prepared.num_rows + prepared.num_validation
+    tokens, images = prepared.num_tokens / rows, prepared.num_images / rows
+    half = config.with_(micro_batch=4)
+    enough = estimate(shapes, half, 1, tokens, images_per_sample=images).total
+    assert materials.fit_memory(config, 1, enough) == half
 
 
 def test_what_fits_is_returned_and_cpu_workers_are_let_alone(shapes: LlavaShapes) -> None:

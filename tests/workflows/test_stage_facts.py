@@ -101,14 +101,24 @@ def test_plan_shows_the_stages_and_refuses_what_cannot_fit(tmp_path: Path) -> No
     shown = _lavaflow(words, tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "TFLOP per sample of 610 tokens" in shown.stdout
-    refused = _lavaflow([*words, "--gpu-memory-gb", "23"], tmp_path)
+    refused = _lavaflow([*words, "--gpu-memory-gb", "16"], tmp_path)
     assert refused.returncode == 2
     assert "finetune does not fit into its GPUs" in refused.stderr
-    assert "set finetune.micro_batch=" in refused.stderr
+    assert "choose a smaller language model or larger GPUs" in refused.stderr
+
+
+def test_the_micro_batch_is_the_largest_that_fits(tmp_path: Path) -> None:
+    # The recipe with LoRA says that it fits into 24 GB.
+    facts = read_facts("llava15_7b_lora", base(tmp_path, VICUNA_7B), 24)
+    assert [stage.config.micro_batch for stage in facts.stages.values()] == [16, 16]
+    check_memory(facts, 24)
+    text = _printed(facts, 24)
+    assert "micro-batch 16 in place of 32, to fit; the global batch stays 256" in text
+    assert text.count(", to fit;") == 1
 
 
 def test_plan_as_json_stays_json(tmp_path: Path) -> None:
-    words = ["plan", "llava15_7b", "--json", "--gpu-memory-gb", "23"]
+    words = ["plan", "llava15_7b", "--json", "--gpu-memory-gb", "16"]
     for assignment in [*base(tmp_path, VICUNA_7B), f"raw_uri={tmp_path / 'raw'}"]:
         words += ["--set", assignment]
     result = _lavaflow(words, tmp_path)
@@ -118,7 +128,8 @@ def test_plan_as_json_stays_json(tmp_path: Path) -> None:
     told = rows["finetune"]["memory"]
     assert told["num_trainable"] == 20_979_712 + 6_738_939_904
     assert told["bytes_per_gpu"]["optimizer"] == round(12 * told["num_trainable"] / 8)
-    assert told["bytes_per_gpu"]["total"] > 23 * GIB
+    assert told["bytes_per_gpu"]["total"] > 16 * GIB
+    assert told["micro_batch"] == 16
     assert told["hours"]["A100"]["50%"] == pytest.approx(4.69, rel=0.03)
 
 
