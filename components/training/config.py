@@ -35,7 +35,8 @@ class StageConfig(Config):
     """Adapters that learn in place of the language model's own weights; merged at the end.
     Original: none; in finetune_lora.sh rank 128, alpha 256."""
     global_batch: int = Field(gt=0)
-    """Samples per optimizer step over all workers. Original: 256; then 128."""
+    """Samples per optimizer step over all workers. Original: 256; then 128. The incomplete last
+    batch of an epoch is dropped; the original takes it (2,181 steps for 2,180; 5,198 for 5,197)."""
     epochs: int = Field(default=1, gt=0)
     """Passes over the data. Original: 1."""
     max_steps: int | None = Field(default=None, gt=0)

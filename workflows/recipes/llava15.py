@@ -64,7 +64,9 @@ def llava15_7b() -> PipelineConfig:
             checkpoint_every_steps=200,
             activation_checkpointing=True,
         ),
-        # scripts/v1_5/finetune.sh
+        # scripts/v1_5/finetune.sh, without its group_by_modality_length: a batch holds rows with
+        # and without images, dealt out by length. The paper (appendix A.2) found a gain in speed
+        # in groups of one kind, none in quality.
         finetune=StageConfig(
             name="finetune",
             train=("connector", "language_model"),
