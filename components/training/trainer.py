@@ -24,7 +24,7 @@ from components.core.errors import (
     TrainingError,
     TrainingInterrupted,
 )
-from components.core.store import resolve
+from components.core.store import Store, resolve
 from components.core.store_faults import translate
 from components.training.cluster_room import check_cluster, free_orphans, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
@@ -85,6 +85,8 @@ def train_stage(
     result = _finished(job)
     if result is None:
         free_orphans()
+        # Ray Train writes there first, and what it raises then is a page about an actor.
+        Store(storage_path).check_writable()
         if on_wait is not None and (waits := waits_for(config)):
             on_wait(waits)
         forwarder = _forwarder(on_metrics, on_progress)

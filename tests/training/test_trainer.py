@@ -222,6 +222,13 @@ class TestStages:
         with pytest.raises(ClusterError, match=r"wants 4 workers .* room for 2"):
             trainer.train_stage(many, tmp_path, base, tmp_path / "model", "run", str(tmp_path))
 
+    def test_a_store_that_takes_nothing_is_named(self, cluster, base, tmp_path):
+        taken = tmp_path / "taken"
+        taken.touch()
+        where = ("run", str(taken / "storage"))
+        with pytest.raises(StoreError, match=r"taken/storage.* choose another store"):
+            trainer.train_stage(stage(), tmp_path, base, tmp_path / "model", *where)
+
     @pytest.mark.parametrize(("limit", "refused"), [(4, False), (3, True), (None, True)])
     def test_nodes_that_an_autoscaler_may_add_are_waited_for(
         self, cluster, limit, refused, monkeypatch
