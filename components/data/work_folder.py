@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.core.scratch import scratch_folder
 from components.core.store import Store
 from components.core.store_faults import guarded
 
@@ -73,8 +73,8 @@ class WorkFolder:
             finally:
                 temporary.unlink(missing_ok=True)
             return
-        with tempfile.TemporaryDirectory(prefix="lavaflow-") as scratch:
-            path = Path(scratch) / name.rpartition("/")[2]
+        with scratch_folder() as scratch:
+            path = scratch / name.rpartition("/")[2]
             yield path
             if path.exists():
                 self.store.upload(path, name)
@@ -85,8 +85,8 @@ class WorkFolder:
         if self.store.is_local:
             yield Path(self.store.uri(name))
             return
-        with tempfile.TemporaryDirectory(prefix="lavaflow-") as scratch:
-            path = Path(scratch) / name.rpartition("/")[2]
+        with scratch_folder() as scratch:
+            path = scratch / name.rpartition("/")[2]
             self.store.download(name, path)
             yield path
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.core.errors import CheckpointError, LavaflowError, Stopped
+from components.core.scratch import scratch_folder
 from components.core.store_faults import guarded
 from components.model.flops import peak_flops
 from components.training.checkpointing import Progress, SavedState
@@ -27,7 +28,6 @@ from components.training.precision import autocasts
 from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
 from components.training.saving import StageCheckpoints, latest_checkpoint, sweep
 from components.training.schedule import learning_rate
-from components.training.scratch import scratch_folder
 from components.training.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -11,9 +11,7 @@ Errors come back as values: exceptions of arbitrary libraries do not survive pic
 import errno
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -24,6 +22,7 @@ from components.core import errors
 from components.core.artifact import Artifact, build_manifest
 from components.core.config import Config
 from components.core.errors import ArtifactError, LavaflowError
+from components.core.scratch import scratch_folder
 from components.core.store import Store
 from components.core.store_faults import translate
 from workflows.steps.context import StepContext
@@ -129,44 +128,47 @@ def _is_disk_error(error: Exception) -> bool:
 
 
 def _carry_out(order: Order, started: float) -> Done:
+    files = StepFolder(order.step, order.key).files(order.attempt)
+    if order.store.is_local:
+        return _attempt(order, started, Path(order.store.uri(files)))
+    with scratch_folder() as scratch:
+        return _attempt(order, started, scratch / "files")
+
+
+def _attempt(order: Order, started: float, output_path: Path) -> Done:
+    """Call the function, and publish what it wrote below `output_path`."""
     folder = StepFolder(order.step, order.key)
     files = folder.files(order.attempt)
-    scratch = None if order.store.is_local else Path(tempfile.mkdtemp(prefix="lavaflow-"))
-    output_path = Path(order.store.uri(files)) if scratch is None else scratch / "files"
-    try:
-        output_path.mkdir(parents=True)
-        context = StepContext(
-            store=order.store,
-            step=order.step,
-            key=order.key,
-            attempt=order.attempt,
-            output_path=output_path,
-            resume_name=order.resume_name,
-            run_id=order.run_id,
-            made_by=order.made_by,
-            sink=order.sink,
+    output_path.mkdir(parents=True)
+    context = StepContext(
+        store=order.store,
+        step=order.step,
+        key=order.key,
+        attempt=order.attempt,
+        output_path=output_path,
+        resume_name=order.resume_name,
+        run_id=order.run_id,
+        made_by=order.made_by,
+        sink=order.sink,
+    )
+    log.info("step %s (%s) starts in process %d", order.step, order.key, os.getpid())
+    body = order.function(order.config, dict(order.inputs), context)
+    if not isinstance(body, order.returns):
+        raise ArtifactError(
+            f"step {order.step} returned a {type(body).__name__}, expected a "
+            f"{order.returns.__name__}; correct the step function"
         )
-        log.info("step %s (%s) starts in process %d", order.step, order.key, os.getpid())
-        body = order.function(order.config, dict(order.inputs), context)
-        if not isinstance(body, order.returns):
-            raise ArtifactError(
-                f"step {order.step} returned a {type(body).__name__}, expected a "
-                f"{order.returns.__name__}; correct the step function"
-            )
-        manifest = build_manifest(output_path)
-        if scratch is not None:
-            order.store.upload(output_path, files)
-        write_manifest(
-            order.store, folder, order.attempt, manifest.with_stamps(order.store.stamps(files))
-        )
-        return Done(
-            artifact=body,
-            digest=artifact_digest(body, manifest),
-            num_files=len(manifest.files),
-            num_bytes=manifest.num_bytes,
-            seconds=time.monotonic() - started,
-            host=socket.gethostname(),
-        )
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+    manifest = build_manifest(output_path)
+    if not order.store.is_local:
+        order.store.upload(output_path, files)
+    write_manifest(
+        order.store, folder, order.attempt, manifest.with_stamps(order.store.stamps(files))
+    )
+    return Done(
+        artifact=body,
+        digest=artifact_digest(body, manifest),
+        num_files=len(manifest.files),
+        num_bytes=manifest.num_bytes,
+        seconds=time.monotonic() - started,
+        host=socket.gethostname(),
+    )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.training.scratch import YOUNG_S, scratch_folder
+from components.core.scratch import YOUNG_S, scratch_folder
 
 HOLD = """
-from components.training.scratch import scratch_folder
+from components.core.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "share").write_text("of a checkpoint")
     print(folder, flush=True)

@@ -1,9 +1,9 @@
-"""A worker's folder on the disk of its machine, and an end to those of workers that were killed.
+"""A process's folder on the disk of its machine, and an end to those of processes that were killed.
 
-In: nothing. Out: an empty folder, deleted at the end. A worker killed with -9 leaves its own, with
-its share of a checkpoint perhaps (10 GB of 7B on eight workers): the next worker on the machine
-deletes it. Who lives is told by a lock, which the system frees with its process; process numbers
-would mean nothing to containers that share the folder.
+In: nothing. Out: an empty folder, deleted at the end. A process killed with -9 leaves its own, with
+a model in it perhaps (14 GB of 7B): the next one on the machine that makes a folder deletes it. Who
+lives is told by a lock, which the system frees with its process; process numbers would mean nothing
+to containers that share the folder.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ YOUNG_S = 60.0
 def scratch_folder() -> Iterator[Path]:
     """Make a folder for this process, after the folders of dead ones are deleted."""
     _sweep(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
         lock = os.open(folder, os.O_RDONLY)
         try:
             # Where a file system has no locks, a sweeper gets none either and deletes nothing.
@@ -37,7 +37,7 @@ def scratch_folder() -> Iterator[Path]:
 
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or another worker is deleting it
+        with contextlib.suppress(OSError):  # another user's, or somebody else is deleting it
             lock = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
