@@ -16,9 +16,6 @@ import fsspec
 
 log = logging.getLogger(__name__)
 
-# Objects deleted by one request at most (S3's own limit).
-DELETE_BATCH = 1000
-
 READ_BYTES = 8 * 1024 * 1024
 
 
@@ -108,14 +105,9 @@ class RemoteObjects:
         if not recursive:
             if self.files.exists(path):
                 self.files.rm_file(path)
-            return
-        if self.protocol != "s3":
-            if self.files.exists(path):
-                self.files.rm(path, recursive=True)
-            return
-        names = sorted(self.files.find(path))
-        for start in range(0, len(names), DELETE_BATCH):
-            self.files.rm(names[start : start + DELETE_BATCH])
+        elif self.files.exists(path):
+            # With the empty objects that stand for folders, which are lost on a list of names.
+            self.files.rm(path, recursive=True)
 
     def upload(self, local_path: Path, path: str) -> None:
         """Copy a local file or folder into the store; sub-folders keep their names."""

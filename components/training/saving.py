@@ -182,7 +182,7 @@ def latest_checkpoint(job: WorkerJob, scratch: Path) -> SavedState | None:
     upload, and not whole when a disk is full, so a kill in between would lose the newest or all.
     """
     store, run = resolve(job.run_uri)
-    # What is deleted may leave an empty folder: in an object store, the object that stands for it.
+    # What Ray Train deletes may leave an empty folder: on S3, the object that stands for it.
     names = [
         name for name in store.list(run) if name.startswith(_STEP) and store.list(f"{run}/{name}")
     ]

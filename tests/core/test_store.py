@@ -291,6 +291,23 @@ class TestS3:
         store.delete("files", recursive=True)
         assert store.list("files") == []
 
+    def test_objects_that_stand_for_folders_are_deleted(
+        self, s3_environment: str, tmp_path: Path
+    ) -> None:
+        """As Ray Train's uploads leave them; a name that only begins alike stays."""
+        import s3fs
+
+        root = f"lavaflow-test/{tmp_path.name}"
+        store = Store(f"s3://{root}", str(tmp_path / "cache"))
+        files = s3fs.S3FileSystem(use_listings_cache=False)
+        for name in ("step-1/", "step-1/sub/"):
+            files.call_s3("put_object", Bucket="lavaflow-test", Key=f"{tmp_path.name}/{name}")
+        for name in ("step-1/sub/a", "step-10/b"):
+            store.write_bytes(name, b"x")
+        store.delete("step-1", recursive=True)
+        assert store.list("") == ["step-10"]
+        assert files.find(root) == [f"{root}/step-10/b"]
+
 
 @pytest.mark.parametrize("write", ["write_bytes", "put_if_absent"])
 def test_readers_never_see_half_a_file(tmp_path: Path, write: str) -> None:
