@@ -170,13 +170,17 @@ def prepare_data(
     from components.data.prepare import prepare as prepare_rows
     from components.data.ray_map import ray_map
     from components.model.folders import local_folder
-    from components.model.tokenizer import load_tokenizer
+    from components.model.tokenizer import check_positions, load_tokenizer
     from components.model.tower import read_tower
 
     base: BaseModel = inputs["base"]
-    tokenizer, image_token_id = load_tokenizer(local_folder(base.language_model, weights=False))
+    language_model = local_folder(base.language_model, weights=False)
+    check_positions(language_model, config.max_tokens)
+    tokenizer, image_token_id = load_tokenizer(language_model)
     tower = read_tower(local_folder(base.vision_tower, weights=False))
     tower.check_image_size(config.image.size_px)
+    # Training would say so too, hours later.
+    tower.check_feature_layer(base.feature_layer)
     return prepare_rows(
         config,
         inputs["raw"].uri,

@@ -29,7 +29,7 @@ from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import build_connector, connector_of, llava_class
 from components.model.convert_keys import LANGUAGE_MODEL, TOWER_FOLDER, Table, name_in_memory
 from components.model.tokenizer import PAD_TOKEN, load_tokenizer
-from components.model.tower import TowerShape, has_class_token, hidden_state, read_tower
+from components.model.tower import TowerShape, has_class_token, read_tower
 from components.model.weights import check_weights
 
 ROW_MULTIPLE = 64
@@ -61,10 +61,11 @@ def build_llava(
     CheckpointError for an unreadable folder.
     """
     tower_class = _tower_class(Path(vision_tower_path))
-    read_tower(vision_tower_path).patches_per_image(select, connector)  # refuse before loading
+    tower = read_tower(vision_tower_path)  # refuse before loading
+    tower.patches_per_image(select, connector)
+    tower.check_feature_layer(feature_layer)
     tokenizer, image_token_id = load_tokenizer(language_model_path)
     vision_tower = _load(tower_class, vision_tower_path, TOWER_FOLDER)
-    hidden_state(feature_layer, vision_tower.config.num_hidden_layers)
     language_model = _load(AutoModelForCausalLM, language_model_path, LANGUAGE_MODEL)
     _check_language_model(language_model, tokenizer, language_model_path)
     with torch.random.fork_rng(devices=[]):

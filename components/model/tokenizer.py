@@ -6,11 +6,12 @@ conversations (see `components.data.conversation`). Reference: the llava-hf conv
 `<image>` (id = vocabulary size) and then `<pad>`.
 """
 
+import json
 from pathlib import Path
 
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
-from components.core.errors import CheckpointError
+from components.core.errors import CheckpointError, ConfigError
 
 IMAGE_TOKEN = "<image>"
 PAD_TOKEN = "<pad>"
@@ -47,6 +48,24 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
     tokenizer.pad_token = PAD_TOKEN
     tokenizer.padding_side = "right"
     return tokenizer, int(tokenizer.convert_tokens_to_ids(IMAGE_TOKEN))
+
+
+def check_positions(folder: str | Path, max_tokens: int) -> None:
+    """Raise ConfigError where samples may be longer than the language model has positions.
+
+    `folder` is that of a language model or of a LLaVA.
+    """
+    path = Path(folder) / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        positions = (values.get("text_config") or values).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); restore the file") from error
+    if positions is not None and max_tokens > positions:
+        raise ConfigError(
+            f"samples may have max_tokens={max_tokens}, but the language model in {folder} has "
+            f"{positions} positions; prepare the data with fewer max_tokens"
+        )
 
 
 def check_image_token(found: int, expected: int, path: Path) -> None:

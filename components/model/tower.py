@@ -1,6 +1,7 @@
 """The shape of a vision tower, read from its configuration without loading any weight.
 
-In: a CLIP or SigLIP tower folder. Out: picture size and number of positions, which prepare needs.
+In: a CLIP or SigLIP tower folder. Out: picture size and number of positions, which prepare needs,
+and whether a layer can be read, so that a wrong one costs no time.
 """
 
 import json
@@ -13,19 +14,23 @@ from components.model.connector_names import DEFAULT_CONNECTOR, parse_connector
 SELECTS = ("default", "full")
 """Which of the tower's outputs are read, by transformers' names: without or with a class token."""
 
-_DEFAULT_SIZES = {"clip": (224, 32), "siglip": (224, 16)}
-"""Picture and patch sizes that transformers assumes where a folder's configuration leaves them out
-(the defaults of CLIPVisionConfig and SiglipVisionConfig in 5.23)."""
+_DEFAULT_SIZES = {"clip": (224, 32, 12), "siglip": (224, 16, 12)}
+"""Picture and patch sizes and layers that transformers assumes where a folder's configuration
+leaves them out (the defaults of CLIPVisionConfig and SiglipVisionConfig in 5.23)."""
 
 
 @dataclass(frozen=True)
 class TowerShape:
-    """Side of the square input and of a patch, in pixels; whether a class token comes first."""
+    """Side of the square input and of a patch, in pixels; whether a class token comes first; number
+    of layers.
+    """
 
     folder: str
     image_px: int
     patch_px: int
     has_class_token: bool = True
+    num_layers: int | None = None
+    """None where the configuration of an unknown kind does not say."""
 
     def patches_per_image(self, select: str, connector: str = DEFAULT_CONNECTOR) -> int:
         """Positions that one picture takes: `default` drops the class token, `full` keeps it.
@@ -47,6 +52,11 @@ class TowerShape:
             num_patches += 1
         return parse_connector(connector).num_positions(num_patches)
 
+    def check_feature_layer(self, layer: int) -> None:
+        """Raise ConfigError for a layer that the tower has not, where their number is known."""
+        if self.num_layers is not None:
+            hidden_state(layer, self.num_layers)
+
     def check_image_size(self, size_px: int) -> None:
         """Raise ConfigError when pictures are prepared at another size than the tower takes."""
         if size_px != self.image_px:
@@ -63,12 +73,14 @@ def read_tower(folder: str | Path) -> TowerShape:
         whole = json.loads(path.read_text(encoding="utf-8"))
         values = whole.get("vision_config") or whole
         kind = str(values.get("model_type") or whole.get("model_type") or "")
-        image_px, patch_px = _DEFAULT_SIZES.get(kind.split("_")[0], (None, None))
+        defaults = _DEFAULT_SIZES.get(kind.split("_")[0], (None, None, None))
+        image_px, patch_px, num_layers = defaults
         return TowerShape(
             str(folder),
             int(values.get("image_size", image_px)),
             int(values.get("patch_size", patch_px)),
             has_class_token(kind),
+            values.get("num_hidden_layers", num_layers),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(

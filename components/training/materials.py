@@ -140,9 +140,11 @@ class Materials:
     def open_model(self, config: StageConfig) -> OpenedModel:
         """Return the model the stage starts from: fp32, on the CPU, nothing frozen yet."""
         from components.model import build, checkpoint
+        from components.model.tokenizer import check_positions
 
         prepared, start = self._prepared(), self._start()
         if isinstance(start, BasePaths):
+            check_positions(start.language_model_path, prepared.max_tokens)
             parts = build.build_llava(
                 start.vision_tower_path,
                 start.language_model_path,
@@ -155,10 +157,10 @@ class Materials:
             image_token_id, patches = parts.image_token_id, build.patches_per_image(model.config)
         else:
             loaded = checkpoint.load(start, dtype="float32", device="cpu")
+            check_positions(start, prepared.max_tokens)
             model, tokenizer = loaded.model, loaded.tokenizer
             image_token_id, patches = loaded.image_token_id, loaded.patches_per_image
-        positions = getattr(model.config.text_config, "max_position_embeddings", None)
-        self._check(prepared, config, image_token_id, patches, positions)
+        self._check(prepared, config, image_token_id, patches)
         return OpenedModel(
             model, tokenizer, prepared.image, image_token_id, int(tokenizer.pad_token_id), patches
         )
@@ -278,12 +280,7 @@ class Materials:
         return read_prepared(self.data_path)
 
     def _check(
-        self,
-        prepared: "PreparedData",
-        config: StageConfig,
-        image_token_id: int,
-        patches: int,
-        positions: int | None,
+        self, prepared: "PreparedData", config: StageConfig, image_token_id: int, patches: int
     ) -> None:
         found = {
             "template": (prepared.template, config.template),
@@ -296,11 +293,6 @@ class Materials:
                     f"{self.data_path}: prepared with {name}={in_data!r}, but {config.name} works "
                     f"with {wanted!r}; prepare the data with the same base models and template"
                 )
-        if positions is not None and prepared.max_tokens > positions:
-            raise ConfigError(
-                f"{self.data_path}: prepared with max_tokens={prepared.max_tokens}, but the "
-                f"language model has {positions} positions; prepare the data with fewer max_tokens"
-            )
 
 
 def _path(where: str | Locate) -> str:
