@@ -39,6 +39,8 @@ QUIET_RAY = {
     "RAY_worker_niceness": "0",  # 15 by default: on a laptop anything else would starve training
     "RAY_SCHEDULER_EVENTS": "0",  # no autoscaler lines in our output
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # `uv run` would rebuild it per worker
+    # A warning, in yellow, of what is meant: steps and actors reserve fractions of a processor.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
 """Switches of Ray that a local cluster starts with, unless the user has set them."""
 
@@ -57,6 +59,8 @@ def ensure_cluster(
     `env_vars`. A kept cluster was started from this checkout and this environment, so it is handed
     nothing. Raises ClusterError when nothing answers or versions differ.
     """
+    if address is None:
+        _prepare_environment()  # first: some of it is read when Ray is imported
     import ray
 
     if not ray.is_initialized():
@@ -75,9 +79,9 @@ def ensure_cluster(
 
 
 def _start_local(options: dict[str, Any], num_cpus: int | None) -> None:
+    _prepare_environment()
     import ray
 
-    _prepare_environment()
     # Ray's advice about its token (on by default for local clusters) is not for our users.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     try:
