@@ -9,6 +9,7 @@ dependencies.
 import asyncio
 import contextlib
 import logging
+import re
 import shlex
 import socket
 import time
@@ -37,6 +38,8 @@ _FIND_PYTHON = (
     '[ -x "$PY" ] || PY=python; '
 )
 _RAYS_OWN_LINES = ("Running entrypoint for job ", "Tailing logs until the job exits")
+# A status of an answer, not three digits of the port in its address.
+_DENIED = re.compile(r"(?<![:\d])40[13]\b|Unauthorized")
 _TALKATIVE = (
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
@@ -170,7 +173,7 @@ def _job_errors(address: str) -> Iterator[None]:
         requests.exceptions.RequestException,
     ) as error:
         text = str(error)
-        if "401" in text or "403" in text or "Unauthorized" in text:
+        if _DENIED.search(text):
             raise _refused(address) from error
         raise ClusterError(
             f"{_base(address)} does not take jobs: {text[:500]}. Expected the address of the "

@@ -3,9 +3,10 @@
 `tests/serving/test_app_jobs.py` runs real jobs on a real head.
 """
 
+import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -152,7 +153,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[HTTPServer]:
-    with HTTPServer(("127.0.0.1", 0), Answering) as server:
+    """At a port whose number could be taken for an answer's, 403."""
+    with _bound(range(40300, 40400)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -160,9 +162,21 @@ def server() -> Iterator[HTTPServer]:
         thread.join()
 
 
+def _bound(ports: Iterable[int]) -> HTTPServer:
+    for port in ports:
+        with contextlib.suppress(OSError):
+            return HTTPServer(("127.0.0.1", port), Answering)
+    raise AssertionError("all of these ports are taken")
+
+
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(404, "does not take jobs"), (500, "does not take jobs"), (401, "wants a token")],
+    [
+        (404, "does not take jobs"),
+        (500, "does not take jobs"),
+        (401, "wants a token"),
+        (403, "wants a token"),
+    ],
 )
 def test_a_wrong_server_and_a_missing_token_are_told(
     server: HTTPServer, status: int, said: str
