@@ -192,6 +192,7 @@ def trl(
 
     _, model, config = opened(folder, name, precision)
     rows = ready_rows(folder, name, model)
+    wanted = torch.bfloat16 if autocasts(config) else torch.float32
     data = datasets.Dataset.from_dict({"row": list(range(len(rows)))})
     seen = {"tokens": 0, "samples": 0}
 
@@ -205,19 +206,23 @@ def trl(
         started = 0.0
         ended = 0.0
 
-        def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.started = self.started or time.perf_counter()
-
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            # The first step makes the optimizer's state; it is not counted.
             self.ended = time.perf_counter()
+            self.started = self.started or self.ended
 
     def run(steps: int) -> Speed:
+        # A model of its own: one that a trainer had before is not put under autocast again.
+        _, model, _ = opened(folder, name, precision)
+        products: set[torch.dtype] = set()
+        first = next(m for m in model.model.modules() if isinstance(m, torch.nn.Linear))
+        first.register_forward_hook(lambda _module, _inputs, output: products.add(output.dtype))
         with tempfile.TemporaryDirectory() as output:
             arguments = SFTConfig(
                 output_dir=output,
                 per_device_train_batch_size=micro_batch,
                 gradient_accumulation_steps=GLOBAL_BATCH // micro_batch,
-                max_steps=steps,
+                max_steps=steps + 1,
                 learning_rate=config.learning_rate,
                 lr_scheduler_type="cosine",
                 bf16=autocasts(config),
@@ -242,6 +247,7 @@ def trl(
             )
             seen.update(tokens=0, samples=0)
             trainer.train()
+        assert products == {wanted}, f"the peer multiplied in {products}, not in {wanted}"
         seconds = clock.ended - clock.started
         share = steps * GLOBAL_BATCH / seen["samples"]  # it may have collated ahead
         return Speed(steps * GLOBAL_BATCH / seconds, seen["tokens"] * share / seconds)
