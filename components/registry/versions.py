@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 # One word characters, dots, dashes: MLflow refuses "/" and ":", its URIs give meaning to "@".
+ALIAS_TRIES = 3
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._ -]*"
 _REFERENCE = re.compile(
     rf"(?:models:/)?(?P<name>{_NAME})(?:@(?P<alias>[\w.-]+)|/v?(?P<version>\d+))"
@@ -165,8 +166,18 @@ class Registry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let an alias point to a version."""
+        from mlflow.exceptions import MlflowException
+
         with self._client(f"setting {name}@{alias}") as client:
-            client.set_registered_model_alias(name, alias, str(version))
+            for tries_left in reversed(range(ALIAS_TRIES)):
+                try:
+                    client.set_registered_model_alias(name, alias, str(version))
+                except MlflowException as error:
+                    # Somebody else made the alias at the same moment: now there is one to move.
+                    if not tries_left or "unique constraint" not in str(error).lower():
+                        raise
+                else:
+                    return
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove an alias; no error when it is not there."""
