@@ -25,7 +25,7 @@ from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspe
 from components.training.loop import train_step
 from components.training.ranks import AcrossRanks
 from components.training.saving import PendingCheckpoint
-from tests.benchmarks.training import opened, prepare_data
+from tests.benchmarks.training_parts import opened, prepare_data
 
 WRITER = ThreadPoolExecutor(1)
 

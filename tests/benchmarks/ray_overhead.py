@@ -28,7 +28,7 @@ from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspe
 from components.training.loop import seed_step, train_step
 from components.training.ranks import AcrossRanks
 from components.training.trainer import train_stage
-from tests.benchmarks.training import opened, prepare_data
+from tests.benchmarks.training_parts import opened, prepare_data
 
 STEPS, INTERVAL, RANKS = 50, 10, 2
 

@@ -29,9 +29,9 @@ def test_pin_bridges_code_but_not_config(make_chain: MakeChain, steps: Any) -> N
     assert changed.plan()[0].reason == "changed: code function"
     key = changed.pin("train", reason="two weeks of training")
     assert "pinned to " + key in changed.plan()[0].reason
-    assert changed.run()["train"].value == 1  # type: ignore[attr-defined]
+    assert changed.run()["train"].value == 1  # type: ignore[attr-defined] # a Number
     assert actions(build(1, learning_rate=0.5)) == {"train": "run"}
-    assert changed.run(force=True)["train"].value == 2  # type: ignore[attr-defined]
+    assert changed.run(force=True)["train"].value == 2  # type: ignore[attr-defined] # a Number
     assert build(0).unpin("train") == [key]
     with pytest.raises(ConfigError, match="differs in code alone"):
         build(1, learning_rate=0.7).pin("train")
@@ -62,7 +62,7 @@ def test_adopt_a_folder_made_elsewhere(make_chain: MakeChain, steps: Any, tmp_pa
         chain.adopt("left", str(folder), {"value": 1})
     adopted = chain.adopt("source", str(folder), {"value": 21})
     assert adopted.uri == str(folder)
-    assert chain.run()["left"].value == 42  # type: ignore[attr-defined]
+    assert chain.run()["left"].value == 42  # type: ignore[attr-defined] # a Number
     with pytest.raises(ConfigError, match="has a result already"):
         chain.adopt("source", str(folder), {"value": 21})
     (folder / "value.txt").write_text("22")

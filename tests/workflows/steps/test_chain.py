@@ -17,7 +17,7 @@ from workflows.steps.layout import StepFolder
 def test_runs_everything_once_and_then_hits(make_chain: MakeChain, steps: Any) -> None:
     first, second = steps.Events(), steps.Events()
     made = make_chain(observer=first).run()
-    assert made["total"].value == 4e-3  # type: ignore[attr-defined]
+    assert made["total"].value == 4e-3  # type: ignore[attr-defined] # a Number
     assert sorted(first.of("finished")) == ["left", "right", "source", "total"]
     again = make_chain(observer=second).run()
     assert second.of("hit") == ["source", "left", "right", "total"]
@@ -164,7 +164,7 @@ def test_a_moved_store_is_still_full_of_hits(make_chain: MakeChain, tmp_path: Pa
 def test_the_same_on_s3(make_chain: MakeChain, steps: Any, s3_bucket: str, tmp_path: Path) -> None:
     remote = Store(f"{s3_bucket}/{tmp_path.name}", str(tmp_path / "cache"))
     made = make_chain(store=remote).run()
-    assert made["total"].value == 4e-3  # type: ignore[attr-defined]
+    assert made["total"].value == 4e-3  # type: ignore[attr-defined] # a Number
     assert made["total"].uri.startswith(f"{s3_bucket}/{tmp_path.name}/total/")
     events = steps.Events()
     again = make_chain(store=remote, observer=events).run()

@@ -89,7 +89,7 @@ def test_a_dead_drivers_lease_and_files_are_cleared_away(
 
 
 def test_interruption_cleans_up(make_chain: MakeChain, steps: Any, store: Store) -> None:
-    class Interrupting(steps.ThreadExecutor):  # type: ignore[name-defined]
+    class Interrupting(steps.ThreadExecutor):  # type: ignore[name-defined] # a fixture's
         def wait(self, tickets: Any, timeout_s: float) -> list[str]:
             raise KeyboardInterrupt
 
@@ -122,7 +122,7 @@ def test_a_step_that_can_save_is_given_the_time_to(
             time.sleep(0.01)
         return steps.Number(value=1.0)
 
-    class Interrupting(steps.ThreadExecutor):  # type: ignore[name-defined]
+    class Interrupting(steps.ThreadExecutor):  # type: ignore[name-defined] # a fixture's
         interrupted = False
 
         def wait(self, tickets: Any, timeout_s: float) -> list[str]:
@@ -153,7 +153,7 @@ def test_a_step_that_can_save_is_given_the_time_to(
 
 
 def test_sigterm_cleans_up_like_ctrl_c(make_chain: MakeChain, steps: Any) -> None:
-    class Terminating(steps.ThreadExecutor):  # type: ignore[name-defined]
+    class Terminating(steps.ThreadExecutor):  # type: ignore[name-defined] # a fixture's
         def wait(self, tickets: Any, timeout_s: float) -> list[str]:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(timeout_s)

@@ -132,7 +132,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(
     with pytest.raises(StepFailed, match=r"StoreError: .*the disk .* is full"):
         make_chain().run()
     monkeypatch.undo()
-    assert make_chain().run()["total"].value == 4e-3  # type: ignore[attr-defined]
+    assert make_chain().run()["total"].value == 4e-3  # type: ignore[attr-defined] # a Number
 
 
 def test_a_store_that_stutters_costs_no_finished_work(
