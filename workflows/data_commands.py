@@ -20,8 +20,8 @@ from components.core.errors import ConfigError
 from components.core.logs import progress
 
 if TYPE_CHECKING:
-    from components.data.check import CheckResult
-    from components.data.gallery import Gallery
+    from components.data.gallery.samples import Gallery
+    from components.data.own.check import CheckResult
     from components.data.records import Rejected
 
 console = Console()
@@ -69,8 +69,8 @@ def check(
     follow_links: LinksOption = False,
 ) -> None:
     """Validate every row and picture. Exit code 0 when all are good, 1 when some are not."""
-    from components.data.check import check as check_rows
-    from components.data.sources.own import open_own
+    from components.data.own.check import check as check_rows
+    from components.data.own.forms import open_own
 
     if (path / PREPARED).is_file():
         raise ConfigError(
@@ -122,9 +122,9 @@ def show(
     A folder of prepared data is shown as it was prepared; give the language model it was made for.
     """
     from components.data.config import ImageSpec
-    from components.data.gallery import View, show_own, show_prepared
-    from components.data.gallery_page import gallery_page
-    from components.data.sources.own import open_own
+    from components.data.gallery.page import gallery_page
+    from components.data.gallery.samples import View, show_own, show_prepared
+    from components.data.own.forms import open_own
     from components.model.tokenizer import load_tokenizer
 
     if not output.parent.is_dir():

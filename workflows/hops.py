@@ -40,7 +40,7 @@ STOP_GRACE_S = 25.0
 # What training reads of the data floor; how the data came about does not matter to it.
 LOADING = [
     f"components.data.{name}"
-    for name in ("loader", "order", "packing", "batch", "shards", "images", "squares", "tokens")
+    for name in ("loader", "order", "shards", "images", "squares", "tokens")
 ]
 
 
@@ -166,9 +166,9 @@ def prepare_data(
     config: PrepareConfig, inputs: dict[str, Any], context: StepContext
 ) -> PreparedData:
     """Step function of `prepare-*`."""
-    from components.data.parts import Reporter
-    from components.data.prepare import prepare as prepare_rows
-    from components.data.ray_map import ray_map
+    from components.data.prepare.parts import Reporter
+    from components.data.prepare.passes import prepare as prepare_rows
+    from components.data.prepare.ray_map import ray_map
     from components.model.folders import local_folder
     from components.model.tokenizer import check_positions, load_tokenizer
     from components.model.tower import read_tower

@@ -65,7 +65,7 @@ def _local_files(root: Path) -> Iterator[tuple[str, int, str]]:
 def _remote_files(address: str) -> list[tuple[str, int, str]]:
     """Return the same of an object store, sorted; the stamp is the ETag or the time of change."""
     from components.core.store_faults import guarded
-    from components.data.raw_folder import open_raw
+    from components.data.raw.folder import open_raw
 
     root = open_raw(address)
     assert not isinstance(root, Path), "an address with :// names a store"

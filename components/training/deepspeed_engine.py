@@ -20,7 +20,7 @@ from components.training.engine import SummedLoss, optimizer_for, set_learning_r
 from components.training.imports import hidden
 
 if TYPE_CHECKING:
-    from components.data.loader import Batch
+    from components.data.loader.loader import Batch
     from components.training.checkpointing import SavedState
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

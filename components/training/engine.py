@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from components.core.errors import TrainingError
 
 if TYPE_CHECKING:
-    from components.data.loader import Batch
+    from components.data.loader.loader import Batch
     from components.training.config import StageConfig
     from components.training.master_weights import MasterWeights
 

@@ -20,7 +20,7 @@ from components.core.errors import TrainingError
 from components.training.engine import Engine
 
 if TYPE_CHECKING:
-    from components.data.loader import Batch
+    from components.data.loader.loader import Batch
 
 
 @dataclass(frozen=True)

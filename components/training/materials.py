@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from components.data.config import ImageSpec, PreparedData
-    from components.data.loader import Batch, Loader
+    from components.data.loader.loader import Batch, Loader
     from components.model.freeze import Trainable
     from components.model.shapes import LlavaShapes
     from components.training.engine import SummedLoss
@@ -253,8 +253,8 @@ class Materials:
         world_size: int,
         **options: Any,
     ) -> "Loader":
-        from components.data.image_cache import ImageCache
-        from components.data.loader import Loader
+        from components.data.loader.image_cache import ImageCache
+        from components.data.loader.loader import Loader
 
         return Loader(
             self.data_path,

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from components.data.config import PrepareConfig, PreparedData
-from components.data.loader import Loader
-from components.data.parts import Reporter
-from components.data.prepare import prepare
-from components.data.ray_map import ray_map
+from components.data.loader.loader import Loader
+from components.data.prepare.parts import Reporter
+from components.data.prepare.passes import prepare
+from components.data.prepare.ray_map import ray_map
 from tests.benchmarks.annotations_file import build_tokenizer, write_annotations
 from tests.benchmarks.images import photograph
 
@@ -160,7 +160,7 @@ def first_batch(output: Path) -> tuple[float, float, float]:
     """Return seconds of imports, of opening and first batch, and of the whole new process."""
     code = (
         "import time; a = time.monotonic()\n"
-        "from components.data.loader import Loader\n"
+        "from components.data.loader.loader import Loader\n"
         "b = time.monotonic()\n"
         f"l = Loader({str(output)!r}, {GLOBAL_BATCH}, 0, rank=0, world_size=8, pack_tokens=8192)\n"
         "next(l.batches()); c = time.monotonic()\n"

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from components.data.boxes import Box, box_to_text
 from components.data.conversation import VICUNA_SYSTEM
-from components.data.mixture import (
+from components.data.mixture.rules import (
     DESCRIBE_REGION,
     LOCATE_REGION,
     ONE_SENTENCE,
     OPTION_LETTER,
     SHORT_ANSWER,
 )
+from components.data.sources.boxes import Box, box_to_text
 
 Law = tuple[float, float, int, int]
 """Rounds or words of a text: median and spread of a log-normal law, least and most."""

@@ -12,7 +12,7 @@ from statistics import NormalDist, mean
 import torch
 from torch import Tensor
 
-from components.data.batch import Sample
+from components.data.loader.batch import Sample
 from components.data.tokens import IGNORE_INDEX
 from components.model.flops import flops_per_sample
 from components.model.shapes import LlavaShapes

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
-from components.data.batch import Batch, collate
-from components.data.packing import plan_packs
+from components.data.loader.batch import Batch, collate
+from components.data.loader.packing import plan_packs
 from components.model.attention import attend_packed
 from components.model.embed import normalise_pixels
 from components.model.loss import LossModel

@@ -33,8 +33,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from components.data.config import ImageSpec, PrepareConfig
 from components.data.conversation import render
-from components.data.loader import Loader
-from components.data.prepare import prepare
+from components.data.loader.loader import Loader
+from components.data.prepare.passes import prepare
 from components.data.records import Record, parse_record
 from components.data.tokens import IGNORE_INDEX, encode
 from tests.benchmarks.annotations_file import annotation_rows, build_tokenizer

@@ -26,9 +26,9 @@ from rich.table import Table
 
 from components.core.errors import DataError
 from components.data.conversation import render
-from components.data.json_files import read_json_array
+from components.data.loader.packing import Packs, idle_share, plan_packs
 from components.data.order import permutation
-from components.data.packing import Packs, idle_share, plan_packs
+from components.data.raw.json_files import read_json_array
 from components.data.records import parse_record
 from components.data.tokens import encode_all
 from components.model.attention import packed_rows

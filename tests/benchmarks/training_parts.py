@@ -29,7 +29,7 @@ class Speed:
 def prepare_data(folder: Path) -> None:
     """Draw a small pocket world and prepare both stages with the tiny recipe's settings."""
     from components.data.pocket.world import write_world
-    from components.data.prepare import prepare
+    from components.data.prepare.passes import prepare
     from components.model.tokenizer import load_tokenizer
     from components.model.tower import read_tower
 

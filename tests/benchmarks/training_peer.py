@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from components.data.loader import Loader
+from components.data.loader.loader import Loader
 from components.training.materials import OpenedModel
 from components.training.precision import autocasts
 from tests.benchmarks.training_parts import GLOBAL_BATCH, Speed, opened

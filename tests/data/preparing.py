@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.data.config import PrepareConfig
-from components.data.prepare import prepare
+from components.data.prepare.passes import prepare
 from tests.data.samples import IMAGE_TOKEN_ID
 
 CONFIG = PrepareConfig(stage="finetune", image={"size_px": 28}, max_tokens=1024)

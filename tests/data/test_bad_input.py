@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.core.errors import DataError
 from components.data.config import PrepareConfig
-from components.data.prepare import prepare
+from components.data.prepare.passes import prepare
 from components.data.shards import RowReader
 from tests.data.samples import IMAGE_TOKEN_ID, SPACE, jpeg, llava_row, put
 
@@ -114,7 +114,7 @@ BAD = {
 MEASURED = """
 import json, resource, sys
 from components.data.config import PrepareConfig
-from components.data.prepare import prepare
+from components.data.prepare.passes import prepare
 from tests.data.samples import IMAGE_TOKEN_ID, build_tokenizer
 config = PrepareConfig.model_validate_json(sys.argv[1])
 tokenizer = build_tokenizer()

@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ABSENT = ("pydantic", "ray", "deepspeed", "mlflow", "pyarrow", "peft")
 STEP = (
-    "components.data.batch",
-    "components.data.packing",
+    "components.data.loader.batch",
+    "components.data.loader.packing",
     "components.model.attention",
     "components.model.connectors",
     "components.model.embed",

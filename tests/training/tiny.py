@@ -66,7 +66,7 @@ def write_base(folder: Path) -> BasePaths:
 def write_prepared(folder: Path, base: BasePaths) -> Path:
     """Prepare a few captions and a small mixture with the base's own tokenizer."""
     from components.data.config import PrepareConfig
-    from components.data.prepare import prepare
+    from components.data.prepare.passes import prepare
     from components.model.tokenizer import load_tokenizer
     from tests.data.samples import ROUND_SOURCES, write_captions, write_mixture
 

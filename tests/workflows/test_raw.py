@@ -3,11 +3,11 @@
 import os
 
 import pytest
+from tests.data.test_raw_folder import upload
 
 from components.core.errors import ConfigError
 from tests.conftest import BUCKET
 from tests.data.samples import put
-from tests.data.test_raw_folder import upload
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe
 

@@ -7,7 +7,7 @@ project.
 """
 
 from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
-from components.data.published import PUBLISHED_ROWS
+from components.data.mixture.published import PUBLISHED_ROWS
 from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
 from components.model.lora_settings import LoraSettings
 from components.serving.config import ServingConfig

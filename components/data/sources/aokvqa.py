@@ -7,11 +7,11 @@ https://allenai.org/project/a-okvqa.
 
 from collections.abc import Iterator
 
-from components.data.annotations import MultipleChoice
-from components.data.json_files import read_json_array
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_array
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import MultipleChoice
 
 
 def read(root: RawPath) -> Iterator[MultipleChoice | Rejected]:

@@ -7,9 +7,9 @@ field.
 from collections.abc import Sequence
 from typing import Any
 
-from components.data.boxes import Box, to_square
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
 from components.data.records import BadRecord, Rejected, check_unicode
+from components.data.sources.boxes import Box, to_square
 
 _MOST_PIXELS = 1_000_000
 _MOST_DIGITS = 18

@@ -7,11 +7,11 @@ https://cs.stanford.edu/people/dorarad/gqa/.
 
 from collections.abc import Iterator
 
-from components.data.annotations import QuestionAnswer
-from components.data.json_files import read_json_entries
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_entries
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import QuestionAnswer
 
 
 def read(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:

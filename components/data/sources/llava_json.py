@@ -6,8 +6,8 @@ streamed. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; llava15.
 
 from collections.abc import Iterator
 
-from components.data.json_files import read_json_array
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_array
 from components.data.records import BadRecord, Record, Rejected, parse_record, record_id
 
 

@@ -7,7 +7,7 @@ rows it already holds. Reference: liuhaotian/LLaVA-Instruct-150K; llava15.md 1.1
 
 from collections.abc import Iterator
 
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 

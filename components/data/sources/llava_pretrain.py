@@ -6,7 +6,7 @@ Reference: liuhaotian/LLaVA-Pretrain; llava15.md 1.1.
 
 from collections.abc import Iterator
 
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
 from components.data.records import Record, Rejected
 from components.data.sources.llava_json import read_file
 

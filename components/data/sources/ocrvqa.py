@@ -8,11 +8,11 @@ test), those of a book one after another. Reference: https://ocr-vqa.github.io/,
 
 from collections.abc import Iterator
 
-from components.data.annotations import QuestionAnswer
-from components.data.json_files import read_json_entries
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_entries
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import QuestionAnswer
 
 FILE = "ocr_vqa/dataset.json"
 TRAIN_SPLIT = 1

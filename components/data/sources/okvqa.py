@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from components.data.annotations import QuestionAnswer
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
 from components.data.records import BadRecord, Rejected, check_unicode
 from components.data.sources import fields
+from components.data.sources.annotations import QuestionAnswer
 from components.data.sources.vqa_pairs import read_pair
 
 QUESTIONS = "OpenEnded_mscoco_train2014_questions.json"

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.core.errors import DataError
-from components.data.annotations import Region
-from components.data.boxes import Box
-from components.data.json_files import read_json_rows
-from components.data.plain_pickle import read_plain_pickle
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_rows
+from components.data.raw.plain_pickle import read_plain_pickle
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import Region
+from components.data.sources.boxes import Box
 
 REFS = "refs(unc).p"
 _PREFIX = "COCO_train2014_"

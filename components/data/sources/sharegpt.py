@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from components.data.json_files import read_json_array
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_array
 from components.data.records import BadRecord, Record, Rejected, Role, Turn, check_turns, record_id
 
 _ROLES: dict[str, Role] = {"human": "human", "user": "human", "gpt": "gpt", "chatgpt": "gpt"}

@@ -7,11 +7,11 @@ https://textvqa.org/textcaps/.
 
 from collections.abc import Iterator
 
-from components.data.annotations import Caption
-from components.data.json_files import read_json_rows
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_rows
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import Caption
 
 
 def read(root: RawPath) -> Iterator[Caption | Rejected]:

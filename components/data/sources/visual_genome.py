@@ -10,11 +10,11 @@ https://homes.cs.washington.edu/~ranjay/visualgenome/api.html.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from components.data.annotations import Region
-from components.data.json_files import read_json_array
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_array
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import Region
 
 REGIONS = "region_descriptions.json"
 IMAGES = "image_data.json"

@@ -9,11 +9,11 @@ https://visualqa.org/vqa_v2_data_format (the format), llava15.md 1.1 (the pictur
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from components.data.annotations import QuestionAnswer
-from components.data.json_files import read_json_rows
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
+from components.data.raw.json_files import read_json_rows
 from components.data.records import BadRecord, Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import QuestionAnswer
 
 
 def read_pair(

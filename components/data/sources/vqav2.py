@@ -7,10 +7,10 @@ https://visualqa.org/download.html.
 
 from collections.abc import Iterator
 
-from components.data.annotations import QuestionAnswer
-from components.data.raw_folder import RawPath
+from components.data.raw.folder import RawPath
 from components.data.records import Rejected
 from components.data.sources import fields
+from components.data.sources.annotations import QuestionAnswer
 from components.data.sources.vqa_pairs import read_pair
 
 QUESTIONS = "v2_OpenEnded_mscoco_train2014_questions.json"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import DataError
-from components.data.boxes import Box, from_square
 from components.data.records import BadRecord, Record, Rejected
 from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqav2
+from components.data.sources.boxes import Box, from_square
 from tests.data.samples import llava_row, put
 
 

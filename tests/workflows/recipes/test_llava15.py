@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.data.published import PUBLISHED_ROWS
+from components.data.mixture.published import PUBLISHED_ROWS
 from workflows.recipes import get_recipe
 
 STAGE1 = {

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from components.data.boxes import Box, box_to_text
 from components.data.conversation import IMAGE, VICUNA_SYSTEM, Segment, render
-from components.data.mixture import (
+from components.data.mixture.rules import (
     DESCRIBE_REGION,
     LOCATE_REGION,
     ONE_SENTENCE,
@@ -31,6 +30,7 @@ from components.data.pocket.scene import (
 )
 from components.data.pocket.things import BY_NAME
 from components.data.records import Turn
+from components.data.sources.boxes import Box, box_to_text
 from workflows.recipes.tiny_base.scenes import draw_scene
 
 REFERENCE_TOKENS = "Reference OCR token:"
