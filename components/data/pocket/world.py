@@ -18,18 +18,16 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from components.data.pocket import (
-    annotation_files,
-    benchmark_files,
-    book_files,
-    choice_files,
-    judged_files,
-    llava_files,
-    region_files,
-    vizwiz_files,
-)
 from components.data.pocket.config import PocketConfig, RawData
-from components.data.pocket.files import RawFolder
+from components.data.pocket.files import annotations as annotation_files
+from components.data.pocket.files import benchmarks as benchmark_files
+from components.data.pocket.files import books as book_files
+from components.data.pocket.files import choices as choice_files
+from components.data.pocket.files import judged as judged_files
+from components.data.pocket.files import llava as llava_files
+from components.data.pocket.files import regions as region_files
+from components.data.pocket.files import vizwiz as vizwiz_files
+from components.data.pocket.files.writing import RawFolder
 
 BENCHMARKS: tuple[tuple[str, Callable[[RawFolder, PocketConfig, random.Random], None]], ...] = (
     ("pope", benchmark_files.write_pope),

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from components.data.pocket import benchmark_files, files
 from components.data.pocket.config import PocketConfig, RawData
-from components.data.pocket.scene import Scene
+from components.data.pocket.files import benchmarks as benchmark_files
+from components.data.pocket.files import writing as files
+from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.world import write_world
 
 SMALL = PocketConfig(

@@ -6,8 +6,8 @@ It shares no code with the question writers: it reads the English and looks at t
 import re
 from collections.abc import Sequence
 
-from components.data.pocket.choices import USES
-from components.data.pocket.scene import Placed, Scene
+from components.data.pocket.questions.choices import USES
+from components.data.pocket.scenes.scene import Placed, Scene
 from components.data.pocket.things import BY_NAME, OBJECTS
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}

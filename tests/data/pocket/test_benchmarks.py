@@ -6,7 +6,7 @@ import io
 import sys
 from collections import Counter
 
-from components.data.pocket.phrases import GROCERY_INSTRUCTION
+from components.data.pocket.questions.phrases import GROCERY_INSTRUCTION
 from components.data.pocket.things import FRUIT, SIGN_WORDS
 from tests.data.pocket.reading import right_options, truth
 

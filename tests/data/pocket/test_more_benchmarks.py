@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
-from components.data.pocket.chinese import option_in_chinese, question_in_chinese
-from components.data.pocket.choices import CHOICES, USES
-from components.data.pocket.phrases import detail
+from components.data.pocket.questions.chinese import option_in_chinese, question_in_chinese
+from components.data.pocket.questions.choices import CHOICES, USES
+from components.data.pocket.questions.phrases import detail
 from components.data.pocket.things import COLOURS, OBJECTS
 from components.evaluation.benchmark import get_benchmark
 from components.evaluation.score import predict, summarise

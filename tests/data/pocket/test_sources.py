@@ -6,8 +6,8 @@ import pytest
 
 from components.data.config import CAPTION_SOURCES, KNOWN_SOURCES, MixtureConfig
 from components.data.mixture.rules import build_mixture
-from components.data.pocket.book_files import GENRES, SPLITS, genre_of
-from components.data.pocket.scene import SCENE_PX, box, render, sign_box
+from components.data.pocket.files.books import GENRES, SPLITS, genre_of
+from components.data.pocket.scenes.scene import SCENE_PX, box, render, sign_box
 from components.data.records import Record, Rejected, check_turns
 from components.data.sources import llava_mix665k, ocrvqa, okvqa, refcoco, visual_genome
 from components.data.sources.boxes import from_square

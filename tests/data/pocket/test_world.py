@@ -12,8 +12,8 @@ from PIL import Image
 
 from components.core.errors import ConfigError
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.phrases import GROCERY_INSTRUCTION
-from components.data.pocket.scene import HELD_OUT_PAIRS, SCENE_PX, box
+from components.data.pocket.questions.phrases import GROCERY_INSTRUCTION
+from components.data.pocket.scenes.scene import HELD_OUT_PAIRS, SCENE_PX, box
 from components.data.pocket.things import FRUIT
 from components.data.pocket.world import write_world
 from tests.data.pocket.reading import right_options, truth
@@ -224,7 +224,7 @@ def test_refcoco_boxes_are_those_of_the_scenes(world):
 
 def test_a_box_holds_what_was_drawn(world):
     """Outside its boxes and mats a picture without a sign is plain background."""
-    from components.data.pocket.scene import CELL_PX, render
+    from components.data.pocket.scenes.scene import CELL_PX, render
 
     for scene in itertools.islice(world.scenes.values(), 30):
         if scene.sign:

@@ -19,8 +19,9 @@ from components.data.mixture.rules import (
     OPTION_LETTER,
     SHORT_ANSWER,
 )
-from components.data.pocket import choices, phrases, questions, talk
-from components.data.pocket.scene import (
+from components.data.pocket.questions import choices, phrases, talk
+from components.data.pocket.questions import families as questions
+from components.data.pocket.scenes.scene import (
     GRID,
     SCENE_PX,
     Scene,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from components.data.pocket import questions
+from components.data.pocket.questions import families as questions
 from components.model.tokenizer import load_tokenizer
 from workflows.recipes.tiny_base.config import LanguageConfig
 from workflows.recipes.tiny_base.corpus import single_question, transcripts

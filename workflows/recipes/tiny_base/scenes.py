@@ -14,7 +14,7 @@ from threading import Thread
 import numpy as np
 from PIL import Image
 
-from components.data.pocket.scene import GRID, PATCHES_PER_CELL, Scene, render, sample_scene
+from components.data.pocket.scenes.scene import GRID, PATCHES_PER_CELL, Scene, render, sample_scene
 from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
 
 IMAGE_PX = 84

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from components.data.pocket.scene import COLUMN_NAMES, ROW_NAMES
+from components.data.pocket.scenes.scene import COLUMN_NAMES, ROW_NAMES
 from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"

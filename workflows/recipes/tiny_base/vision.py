@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from components.data.pocket.scene import GRID
+from components.data.pocket.scenes.scene import GRID
 from workflows.recipes.tiny_base.config import VisionConfig
 from workflows.recipes.tiny_base.scenes import (
     GROUND,

@@ -8,10 +8,10 @@ balances it exactly.
 
 import random
 
-from components.data.pocket.asked import Asked
-from components.data.pocket.open_questions import OPEN
-from components.data.pocket.scene import Scene
-from components.data.pocket.yes_no import YES_NO
+from components.data.pocket.questions.asked import Asked
+from components.data.pocket.questions.open_questions import OPEN
+from components.data.pocket.questions.yes_no import YES_NO
+from components.data.pocket.scenes.scene import Scene
 
 FAMILIES = (*YES_NO, *OPEN)
 

@@ -8,10 +8,11 @@ nutrition table, so that the base model and the mixture can teach what the bench
 import random
 from collections.abc import Callable
 
-from components.data.pocket import phrases, questions
-from components.data.pocket.asked import NAMES
-from components.data.pocket.choices import USES
-from components.data.pocket.scene import Scene
+from components.data.pocket.questions import families as questions
+from components.data.pocket.questions import phrases
+from components.data.pocket.questions.asked import NAMES
+from components.data.pocket.questions.choices import USES
+from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.things import BY_NAME, NUTRITION, OBJECTS
 
 Turn = tuple[str, str]

@@ -2,7 +2,7 @@
 
 In: the path of NotoColorEmoji.ttf (bitmap build, one size of 109 px). Out: the sprite sheet,
 SPRITES_PER_ROW sprites of SPRITE_PX a row in the order of OBJECTS. Run as
-`python -m components.data.pocket.render_sprites NotoColorEmoji.ttf`.
+`python -m components.data.pocket.scenes.render_sprites NotoColorEmoji.ttf`.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from components.data.pocket.scene import SPRITE_PX, SPRITE_SHEET, SPRITES_PER_ROW
+from components.data.pocket.scenes.scene import SPRITE_PX, SPRITE_SHEET, SPRITES_PER_ROW
 from components.data.pocket.things import OBJECTS
 
 FONT_PX = 109  # the only size of the bitmap font

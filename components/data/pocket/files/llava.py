@@ -10,10 +10,10 @@ import hashlib
 import random
 from typing import Any
 
-from components.data.pocket import phrases, talk
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.scene import Scene, sample_scene
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import phrases, talk
+from components.data.pocket.scenes.scene import Scene, sample_scene
 
 CAPTION_REQUESTS = (
     "Say briefly what the picture shows.",

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-from components.data.pocket.scene import CELL_PX, Scene, render
+from components.data.pocket.scenes.scene import CELL_PX, Scene, render
 
 JPEG_QUALITY = 92  # at 96 px a lower quality blurs signs; chroma is kept whole for the same reason
 BLUR_PX = CELL_PX / 2  # an object fills a cell: nothing of its shape is left

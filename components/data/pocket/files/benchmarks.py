@@ -16,17 +16,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from components.data.pocket import choices, phrases
-from components.data.pocket.annotation_files import write_vqa_pair
-from components.data.pocket.asked import NAMES, SIGN_QUESTIONS
-from components.data.pocket.balance import GQA_DECK, VQA_DECK, find, kinds_for, pictures, yes_and_no
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder, encode_picture
-from components.data.pocket.formats import gqa_entry, vqa_rows
-from components.data.pocket.llava_files import draw_scenes
-from components.data.pocket.scene import SCENE_PX, Scene
+from components.data.pocket.files.annotations import write_vqa_pair
+from components.data.pocket.files.formats import gqa_entry, vqa_rows
+from components.data.pocket.files.llava import draw_scenes
+from components.data.pocket.files.writing import RawFolder, encode_picture
+from components.data.pocket.questions import choices, phrases
+from components.data.pocket.questions.asked import NAMES, SIGN_QUESTIONS
+from components.data.pocket.questions.balance import (
+    GQA_DECK,
+    VQA_DECK,
+    find,
+    kinds_for,
+    pictures,
+    yes_and_no,
+)
+from components.data.pocket.questions.yes_no import presence_of
+from components.data.pocket.scenes.scene import SCENE_PX, Scene
 from components.data.pocket.things import BY_NAME, SIGN_WORDS
-from components.data.pocket.yes_no import presence_of
 
 WORD_LINE = "Answer the question using a single word or phrase."
 COCO_IDS = range(42, 581_930)

@@ -7,10 +7,10 @@ which the talk without a picture (`talk.py`) teaches.
 
 import random
 
-from components.data.pocket import phrases
-from components.data.pocket.asked import Asked, Family
-from components.data.pocket.choices import USES
-from components.data.pocket.scene import Placed, Scene
+from components.data.pocket.questions import phrases
+from components.data.pocket.questions.asked import Asked, Family
+from components.data.pocket.questions.choices import USES
+from components.data.pocket.scenes.scene import Placed, Scene
 from components.data.pocket.things import BY_NAME
 
 

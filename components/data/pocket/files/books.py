@@ -9,8 +9,8 @@ import random
 from typing import Any
 
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.scene import Scene, sample_scene
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.scenes.scene import Scene, sample_scene
 from components.data.pocket.things import BY_NAME
 
 GENRES = {  # category of the things on a cover -> genre, names as in the official file

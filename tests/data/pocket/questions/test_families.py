@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from components.data.pocket import choices, questions
-from components.data.pocket.scene import sample_scene
+from components.data.pocket.questions import choices
+from components.data.pocket.questions import families as questions
+from components.data.pocket.scenes.scene import sample_scene
 from components.data.pocket.things import OBJECTS
 from tests.data.pocket.reading import right_options, truth
 

@@ -6,8 +6,8 @@ In: a question as asked. Out: plain dicts with the fields of the official files.
 import random
 from typing import Any
 
-from components.data.pocket.asked import Asked
-from components.data.pocket.phrases import NUMBER_WORDS
+from components.data.pocket.questions.asked import Asked
+from components.data.pocket.questions.phrases import NUMBER_WORDS
 
 VQA_QUESTION_TYPES = (  # out of the official list, longest first
     "what color is the", "how many", "is there a", "is there", "are there", "are the", "is the",

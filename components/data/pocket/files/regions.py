@@ -10,11 +10,11 @@ import random
 from collections import Counter
 from typing import Any
 
-from components.data.pocket import phrases
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.llava_files import KINDS_MIXED, draw_scenes
-from components.data.pocket.scene import SCENE_PX, Scene, box, sign_box
+from components.data.pocket.files.llava import KINDS_MIXED, draw_scenes
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import phrases
+from components.data.pocket.scenes.scene import SCENE_PX, Scene, box, sign_box
 
 FOLDERS = ("VG_100K", "VG_100K_2")
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from components.data.pocket.scene import ROW_NAMES, Placed, Scene, Sign
+from components.data.pocket.scenes.scene import ROW_NAMES, Placed, Scene, Sign
 from components.data.pocket.things import BY_NAME, CATEGORIES, FRUIT, NUTRITION
 
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from components.data.pocket import choices, phrases
-from components.data.pocket.balance import find, kinds_for
-from components.data.pocket.benchmark_files import LETTERS, write_choice_table
-from components.data.pocket.chinese import option_in_chinese, question_in_chinese
-from components.data.pocket.choices import USES, Choice
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.scene import Scene
+from components.data.pocket.files.benchmarks import LETTERS, write_choice_table
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import choices, phrases
+from components.data.pocket.questions.balance import find, kinds_for
+from components.data.pocket.questions.chinese import option_in_chinese, question_in_chinese
+from components.data.pocket.questions.choices import USES, Choice
+from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.things import BY_NAME
 
 LETTER_LINE = "Answer with the option's letter from the given choices directly."

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from components.data.pocket import phrases, talk
-from components.data.pocket.scene import Scene, sample_scene
+from components.data.pocket.questions import phrases, talk
+from components.data.pocket.scenes.scene import Scene, sample_scene
 from components.data.pocket.things import BY_NAME, FRUIT, NUTRITION, OBJECTS
 
 NAMES = "|".join(thing.name for thing in OBJECTS)

@@ -6,8 +6,8 @@ question. Nothing is asked whose answer would be open to dispute.
 
 import random
 
-from components.data.pocket import phrases
-from components.data.pocket.asked import (
+from components.data.pocket.questions import phrases
+from components.data.pocket.questions.asked import (
     SIDES,
     SIGN_QUESTIONS,
     Asked,
@@ -19,7 +19,7 @@ from components.data.pocket.asked import (
     place_sentence,
     unique_object,
 )
-from components.data.pocket.scene import GRID, Placed, Scene
+from components.data.pocket.scenes.scene import GRID, Placed, Scene
 from components.data.pocket.things import BY_NAME
 
 

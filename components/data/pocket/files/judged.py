@@ -15,13 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from components.data.pocket import knowledge, phrases, questions, talk
-from components.data.pocket.asked import Asked
-from components.data.pocket.balance import find, kinds_for
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.llava_files import draw_scenes
-from components.data.pocket.scene import Scene
+from components.data.pocket.files.llava import draw_scenes
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import families as questions
+from components.data.pocket.questions import knowledge, phrases, talk
+from components.data.pocket.questions.asked import Asked
+from components.data.pocket.questions.balance import find, kinds_for
+from components.data.pocket.scenes.scene import Scene
 
 REFERENCE_MODEL = "pocket-reference"
 CATEGORIES = ("conv", "detail", "complex")

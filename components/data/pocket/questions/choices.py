@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from components.data.pocket import open_questions, phrases
-from components.data.pocket.asked import NAMES, Asked
-from components.data.pocket.scene import Scene
+from components.data.pocket.questions import open_questions, phrases
+from components.data.pocket.questions.asked import NAMES, Asked
+from components.data.pocket.questions.yes_no import presence_of
+from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
-from components.data.pocket.yes_no import presence_of
 
 NUM_OPTIONS = 4
 USES: dict[str, str] = {

@@ -2,7 +2,7 @@
 
 import re
 
-from components.data.pocket import phrases
+from components.data.pocket.questions import phrases
 from components.data.pocket.things import BY_NAME
 from components.evaluation.benchmark import get_benchmark
 from tests.data.pocket.conftest import World

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from components.data.pocket import files
 from components.data.pocket.config import PocketConfig
+from components.data.pocket.files import writing as files
 from components.data.pocket.world import BENCHMARKS, write_world
 
 BLIND_AT_MOST = {
@@ -27,7 +27,7 @@ def root(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files.RawFolder, "picture", lambda self, path, scene: None)
         patch.setattr(files.RawFolder, "blurred", lambda self, path, scene: None)
-        patch.setattr("components.data.pocket.benchmark_files.encode_picture", lambda scene: b"")
+        patch.setattr("components.data.pocket.files.benchmarks.encode_picture", lambda scene: b"")
         write_world(PocketConfig(num_caption_images=1), path)
     return path
 
@@ -118,7 +118,7 @@ def test_every_seed_can_be_written(tmp_path, monkeypatch, seed):
     """A wish that no scene of its kind can grant would be looked for without end."""
     monkeypatch.setattr(files.RawFolder, "picture", lambda self, path, scene: None)
     monkeypatch.setattr(files.RawFolder, "blurred", lambda self, path, scene: None)
-    monkeypatch.setattr("components.data.pocket.benchmark_files.encode_picture", lambda scene: b"")
+    monkeypatch.setattr("components.data.pocket.files.benchmarks.encode_picture", lambda scene: b"")
     folder = files.RawFolder(tmp_path)
     for name, write in BENCHMARKS:
         write(folder, PocketConfig(num_benchmark_questions=100), random.Random(f"{seed}/{name}"))

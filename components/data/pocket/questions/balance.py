@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from components.data.pocket import questions
-from components.data.pocket.asked import Asked
-from components.data.pocket.scene import Scene, sample_scene
+from components.data.pocket.questions import families as questions
+from components.data.pocket.questions.asked import Asked
+from components.data.pocket.scenes.scene import Scene, sample_scene
 
 PAIR_TRIES = 60  # scenes looked at before a pair of wishes gets two pictures
 

@@ -13,13 +13,14 @@ import pickle
 import random
 from typing import Any
 
-from components.data.pocket import choices, knowledge, phrases, questions
-from components.data.pocket.asked import NAMES
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.formats import gqa_entry, vqa_rows
-from components.data.pocket.llava_files import draw_scenes
-from components.data.pocket.scene import SCENE_PX, Placed, Scene, box
+from components.data.pocket.files.formats import gqa_entry, vqa_rows
+from components.data.pocket.files.llava import draw_scenes
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import choices, knowledge, phrases
+from components.data.pocket.questions import families as questions
+from components.data.pocket.questions.asked import NAMES
+from components.data.pocket.scenes.scene import SCENE_PX, Placed, Scene, box
 from components.data.pocket.things import OBJECTS
 
 KINDS_NO_SIGN = {"objects": 0.8, "groceries": 0.2}

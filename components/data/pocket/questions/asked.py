@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from components.data.pocket import phrases
-from components.data.pocket.scene import Placed, Scene
+from components.data.pocket.questions import phrases
+from components.data.pocket.scenes.scene import Placed, Scene
 from components.data.pocket.things import BY_NAME, COLOURS, OBJECTS
 
 NAMES = tuple(thing.name for thing in OBJECTS)

@@ -6,8 +6,8 @@ scene allows no such question. Nothing is asked whose answer would be open to di
 
 import random
 
-from components.data.pocket import phrases
-from components.data.pocket.asked import (
+from components.data.pocket.questions import phrases
+from components.data.pocket.questions.asked import (
     NAMES,
     SIDES,
     Asked,
@@ -20,7 +20,7 @@ from components.data.pocket.asked import (
     singular,
     unique_object,
 )
-from components.data.pocket.scene import GRID, Scene, position_words
+from components.data.pocket.scenes.scene import GRID, Scene, position_words
 from components.data.pocket.things import BY_NAME, SIGN_WORDS
 
 

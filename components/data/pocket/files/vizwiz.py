@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from components.data.pocket import questions
-from components.data.pocket.asked import Asked
-from components.data.pocket.balance import Wish, find, kinds_for
 from components.data.pocket.config import PocketConfig
-from components.data.pocket.files import RawFolder
-from components.data.pocket.formats import vqa_answers
-from components.data.pocket.scene import Scene
+from components.data.pocket.files.formats import vqa_answers
+from components.data.pocket.files.writing import RawFolder
+from components.data.pocket.questions import families as questions
+from components.data.pocket.questions.asked import Asked
+from components.data.pocket.questions.balance import Wish, find, kinds_for
+from components.data.pocket.scenes.scene import Scene
 
 INSUFFICIENT_LINE = "When the provided information is insufficient, respond with 'Unanswerable'."
 WORD_LINE = "Answer the question using a single word or phrase."
