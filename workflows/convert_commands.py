@@ -1,8 +1,8 @@
 """The commands that change a model folder's layout: `lavaflow export` and `lavaflow import`.
 
 In: a folder, an address or a registered version. Out: a new local folder, and a line that says how
-to use it. The work is that of `components.model.convert`, imported when a command runs, so that
-help stays fast.
+to use it. The work is that of `components.model.convert.export`, imported when a command runs, so
+that help stays fast.
 """
 
 import json
@@ -55,7 +55,7 @@ def export_(
 
     What the layout has no place for lies in TARGET/lavaflow, and lavaflow import brings it back.
     """
-    from components.model.convert import export_model
+    from components.model.convert.export import export_model
 
     quieten_transformers()
     source_path = _local(source, home, tracking)
@@ -96,8 +96,8 @@ def import_(
 
     Only safetensors are read: pickles (.bin) run code when they are opened.
     """
-    from components.model.convert import import_model
-    from components.model.convert_import import Lacking
+    from components.model.convert.export import import_model
+    from components.model.convert.importing import Lacking
 
     quieten_transformers()
     lacking = Lacking(vision_tower, language_model)

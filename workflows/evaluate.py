@@ -28,9 +28,9 @@ from components.core.logs import format_duration
 from components.core.store import Store, local_copy
 from components.evaluation.benchmark import benchmark_names, get_benchmark
 from components.evaluation.config import REPORT, BenchmarkScores, EvaluationConfig
-from components.evaluation.score import SCORES
+from components.evaluation.scoring.score import SCORES
 from components.evaluation.submissions import Written, get_submission, submission_folder
-from components.evaluation.targets import Target
+from components.evaluation.targets.checkpoint import Target
 from components.registry.versions import Registry
 from workflows.home import Home, api_key
 from workflows.judged import Judged
@@ -89,7 +89,7 @@ def evaluate_model(
 ) -> tuple[Path, list[BenchmarkScores]]:
     """Return the folder of the results, with a page that shows them, and the scores."""
     from components.evaluation.evaluate import evaluate
-    from components.evaluation.report_page import write_report
+    from components.evaluation.pages.report import write_report
 
     folder = output or _default_output(home, model, raw, config)
     target: Target | None = None
@@ -134,8 +134,8 @@ def write_submission(
     Answers of an interrupted run are not asked for again. Raises ConfigError for an unknown
     submission, DataError for files it cannot use or a file that the server would refuse.
     """
-    from components.evaluation.generate import ask
     from components.evaluation.resume import ResumeLog
+    from components.evaluation.targets.asking import ask
 
     submission = get_submission(name)
     root = submission_folder(submission, raw)
@@ -170,7 +170,7 @@ def result_folders(places: Sequence[Path]) -> list[Path]:
 
     Raises ConfigError for a place without any.
     """
-    from components.evaluation.score import PREDICTIONS
+    from components.evaluation.scoring.score import PREDICTIONS
 
     found: list[Path] = []
     for place in places:
@@ -187,7 +187,7 @@ def result_folders(places: Sequence[Path]) -> list[Path]:
 
 def show_scores(console: Console, name: str, scores: Sequence[BenchmarkScores]) -> None:
     """Print the table of a model's scores, and what must be known beside it."""
-    from components.evaluation.report import notes, score_table
+    from components.evaluation.score_table import notes, score_table
 
     table = score_table(scores)
     table.title = f"{name}: scores, 0 to 100"

@@ -150,8 +150,8 @@ def score(
 
     Of several models (as trained with several seeds) also mean and deviation.
     """
-    from components.evaluation.score import score_predictions
-    from components.evaluation.seeds import seeds_table, summarise_seeds
+    from components.evaluation.scoring.score import score_predictions
+    from components.evaluation.scoring.seeds import seeds_table, summarise_seeds
     from workflows import evaluate
 
     places = evaluate.result_folders(folders)
@@ -190,8 +190,12 @@ def compare(
     home: HomeOption = None,
 ) -> None:
     """Compare two models question by question: difference, interval, significance."""
-    from components.evaluation.comparison import changed_table, compare_models, comparison_table
-    from components.evaluation.comparison_page import write_comparison
+    from components.evaluation.pages.comparison import write_comparison
+    from components.evaluation.scoring.comparison import (
+        changed_table,
+        compare_models,
+        comparison_table,
+    )
     from workflows import evaluate
 
     where = open_home(home, store, tracking)

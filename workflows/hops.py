@@ -221,8 +221,8 @@ def evaluate_benchmark(
 ) -> BenchmarkScores:
     """Step function of `evaluate-*`."""
     from components.evaluation.evaluate import evaluate as evaluate_on
-    from components.evaluation.pool import PoolTarget, checkpoint_target
-    from components.evaluation.report import metrics
+    from components.evaluation.score_table import metrics
+    from components.evaluation.targets.pool import PoolTarget, checkpoint_target
 
     model: ModelCheckpoint = inputs["model"]
     target = PoolTarget(
@@ -246,8 +246,8 @@ def register_version(
     config: RegisterConfig, inputs: dict[str, Any], context: StepContext
 ) -> RegisteredVersion:
     """Step function of `register`."""
-    from components.evaluation.pool import release
-    from components.evaluation.report_page import write_report
+    from components.evaluation.pages.report import write_report
+    from components.evaluation.targets.pool import release
     from workflows.registration import register_model
 
     # All scores are there: what the evaluators hold is wanted by the service.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components.core.errors import ConfigError
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.targets import Target
+from components.evaluation.targets.checkpoint import Target
 from components.model.folders import local_folder, pin
 from workflows.base import folder_digest
 from workflows.home import Home, api_key
@@ -59,10 +59,10 @@ def _folder(home: Home, address: str, name: str) -> Judged:
     def opened(config: EvaluationConfig) -> Target:
         folder = local_folder(pinned)
         if (folder / OURS).is_file():
-            from components.evaluation.targets import CheckpointTarget
+            from components.evaluation.targets.checkpoint import CheckpointTarget
 
             return CheckpointTarget(folder, config.dtype, batch_size=config.batch_size)
-        from components.evaluation.vlm_target import TransformersTarget
+        from components.evaluation.targets.vlm import TransformersTarget
 
         return TransformersTarget(folder, config.dtype, batch_size=config.batch_size)
 
@@ -70,7 +70,7 @@ def _folder(home: Home, address: str, name: str) -> Judged:
 
 
 def _behind_api(url: str, api_model: str | None) -> Judged:
-    from components.evaluation.chat_target import ChatTarget
+    from components.evaluation.targets.chat import ChatTarget
 
     base = url.rstrip("/")
     base = base if base.endswith("/v1") else f"{base}/v1"

@@ -19,7 +19,7 @@ from components.core.errors import GateRefused, LavaflowError
 from components.core.store import Store
 from components.evaluation.benchmark import Prediction
 from components.evaluation.config import BenchmarkScores
-from components.evaluation.score import read_predictions
+from components.evaluation.scoring.score import read_predictions
 from components.registry import names
 from components.registry.card import CardFacts, DataSummary, StageSummary, render_card
 from components.registry.gate import GateReport, decide

@@ -137,7 +137,7 @@ def _short(value: Any) -> str:
 
 
 def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
-    from components.evaluation.report import notes, score_table
+    from components.evaluation.score_table import notes, score_table
 
     if not scores:
         return

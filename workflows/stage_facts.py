@@ -17,9 +17,9 @@ from rich.markup import escape
 
 from components.core.errors import CheckpointError, ConfigError, StoreError
 from components.core.logs import format_bytes
-from components.model.flops import flops_per_sample, peak_flops
 from components.model.folders import local_folder, pin
-from components.model.shapes import LlavaShapes, read_shapes
+from components.model.sizes.flops import flops_per_sample, peak_flops
+from components.model.sizes.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
 from components.training.disk import DiskNeed, disk_need
 from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components.evaluation.benchmark import Question
-from components.evaluation.circular import CircularChoice, missing_cell, table_rows
+from components.evaluation.scoring.circular import CircularChoice, missing_cell, table_rows
 from components.evaluation.submissions import Answer, Written, joined
 
 DROPPED = frozenset(("hint", "category", "source", "image", "comment", "l2-category"))

@@ -20,9 +20,8 @@ from components.evaluation.benchmark import (
 )
 from components.evaluation.config import BenchmarkScores, EvaluationConfig
 from components.evaluation.controls import blind_questions, text_only_questions
-from components.evaluation.generate import Progress, ask
 from components.evaluation.resume import ResumeLog
-from components.evaluation.score import (
+from components.evaluation.scoring.score import (
     BLIND_PREDICTIONS,
     PREDICTIONS,
     SCORES,
@@ -32,10 +31,11 @@ from components.evaluation.score import (
     without_duplicates,
     write_predictions,
 )
-from components.evaluation.targets import Target
+from components.evaluation.targets.asking import Progress, ask
+from components.evaluation.targets.checkpoint import Target
 
 if TYPE_CHECKING:
-    from components.evaluation.judge import ApiKey, Judgements
+    from components.evaluation.judge.judge import ApiKey, Judgements
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _judgements(
     if config.judge is None:
         log.warning("%s is not judged: an offline proxy stands in", benchmark.title)
         return {}
-    from components.evaluation.judge import Judge
+    from components.evaluation.judge.judge import Judge
 
     kept_at = None if resume_path is None else f"{resume_path}/judge"
     return Judge(config.judge, judge_key, kept_at).judge(benchmark, passes, raws)

@@ -28,7 +28,7 @@ from components.model.build import patches_per_image
 from components.model.chat_templates import chat_template
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import connector_of, llava_class
-from components.model.convert_checks import read_config
+from components.model.convert.checks import read_config
 from components.model.lora import has_lora
 from components.model.tokenizer import IMAGE_TOKEN, check_image_token, load_tokenizer
 from components.model.weights import check_weights

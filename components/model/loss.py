@@ -17,9 +17,9 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import DataError
-from components.model.attention import NO_MASK, attend_packed, packed_rows
+from components.model.attention.norms import fuse_norms
+from components.model.attention.packed import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
-from components.model.norms import fuse_norms
 from components.model.transfer import sent
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
-from components.model.generate import advance, prefill
+from components.model.generation.greedy import advance, prefill
 from components.serving.batching import Batcher, Prompt, Sampling
 from components.serving.config import ServingConfig
 from components.serving.engine import Engine

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from components.model.flops import flops_per_sample, mfu
-from components.model.shapes import LlavaShapes
+from components.model.sizes.flops import flops_per_sample, mfu
+from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """Model FLOPs of a stage's steps (see `components.model.flops`), and what a device can do."""
+    """Model FLOPs of a stage's steps (see `components.model.sizes.flops`), and what a device can
+    do."""
 
     shapes: LlavaShapes
     config: StageConfig

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from components.data.config import ImageSpec, PreparedData
     from components.data.loader.loader import Batch, Loader
     from components.model.freeze import Trainable
-    from components.model.shapes import LlavaShapes
+    from components.model.sizes.shapes import LlavaShapes
     from components.training.engine import SummedLoss
 
 
@@ -83,7 +83,7 @@ class OpenedModel:
         """
         import torch
 
-        from components.model.cpu_attention import half_positions
+        from components.model.attention.cpu_attention import half_positions
         from components.model.freeze import part_modules
 
         for modules in part_modules(self.model).values():
@@ -173,7 +173,7 @@ class Materials:
 
     def shapes(self) -> "LlavaShapes | None":
         """Return the sizes of the model, or None for a kind whose sizes are not known."""
-        from components.model.shapes import read_llava_shapes, read_shapes
+        from components.model.sizes.shapes import read_llava_shapes, read_shapes
 
         start = self._start()
         try:

@@ -17,8 +17,8 @@ and the code of 0.19.8 (stage_1_and_2.py, stage3.py). Activations: see `layer_by
 
 from dataclasses import dataclass, fields
 
-from components.model.part_shapes import LanguageShape, VisionShape
-from components.model.shapes import LlavaShapes
+from components.model.sizes.part_shapes import LanguageShape, VisionShape
+from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
 from components.training.deepspeed_config import deepspeed_config, plan_batches
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.core.errors import ConfigError
-from components.model.shapes import LlavaShapes
+from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
 from components.training.deepspeed_config import plan_batches
 from components.training.memory import GIB, MemoryEstimate, estimate

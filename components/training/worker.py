@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from components.core.errors import CheckpointError, LavaflowError, Stopped
 from components.core.scratch import scratch_folder
 from components.core.store_faults import guarded
-from components.model.flops import peak_flops
+from components.model.sizes.flops import peak_flops
 from components.training.checkpointing import Progress, SavedState
 from components.training.curves import Arithmetic, Interval
 from components.training.disk import disk_need, dry_save

@@ -39,12 +39,12 @@ from transformers import LlavaForConditionalGeneration, LlavaProcessor
 from components.data.conversation import render
 from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
-from components.evaluation.allocation import keep_freed_memory
 from components.evaluation.benchmark import Question, get_benchmark, limited
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.generate import ask
-from components.evaluation.pool import PoolTarget
-from components.evaluation.targets import CheckpointTarget, Target
+from components.evaluation.targets.allocation import keep_freed_memory
+from components.evaluation.targets.asking import ask
+from components.evaluation.targets.checkpoint import CheckpointTarget, Target
+from components.evaluation.targets.pool import PoolTarget
 from components.model.checkpoint import DTYPES, load
 
 BENCHMARKS = "vqav2,gqa,textvqa,pope,mme,mmbench,grocery"

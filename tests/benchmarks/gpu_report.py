@@ -14,18 +14,19 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from components.model.flops import peak_flops
+from components.model.sizes.flops import peak_flops
 
 GIB = 2**30
 LIMIT_GIB = 139
 """Memory that a full fine-tune of the 7B model is to fit: one H200."""
 FORMULA = (
-    "Model FLOPs of a sample (components/model/flops.py; no recomputation, norms or softmax; real "
-    "tokens only): 2 a matrix element and token, 2 x layers x width x tokens^2 for causal scores, "
-    "the head on supervised tokens; twice that where the language model is frozen, three times "
-    "where it learns (scores always three times); the frozen tower once. MFU = model FLOPs / "
-    "(seconds x the dense bf16 peak). Hours = published samples x FLOPs of a mean sample / (8 x "
-    "FLOP/s), as if eight GPUs were eight times one."
+    "Model FLOPs of a sample (components/model/sizes/flops.py; no recomputation, norms or "
+    "softmax; real tokens only): 2 a matrix element and token, 2 x layers x width x "
+    "tokens^2 for causal scores, the head on supervised tokens; twice that where the "
+    "language model is frozen, three times where it learns (scores always three times); "
+    "the frozen tower once. MFU = model FLOPs / (seconds x the dense bf16 peak). Hours = "
+    "published samples x FLOPs of a mean sample / (8 x FLOP/s), as if eight GPUs were "
+    "eight times one."
 )
 
 PEER = (

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from components.data.loader.batch import Sample
 from components.data.tokens import IGNORE_INDEX
-from components.model.flops import flops_per_sample
-from components.model.shapes import LlavaShapes
+from components.model.sizes.flops import flops_per_sample
+from components.model.sizes.shapes import LlavaShapes
 from tests.benchmarks.gpu_shapes import Size
 
 

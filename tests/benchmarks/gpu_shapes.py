@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from components.model.connector_names import DEFAULT_CONNECTOR, parse_connector
-from components.model.part_shapes import ConnectorShape, LanguageShape, VisionShape
-from components.model.shapes import LlavaShapes
+from components.model.sizes.part_shapes import ConnectorShape, LanguageShape, VisionShape
+from components.model.sizes.shapes import LlavaShapes
 
 NEW_ROWS = 64
 """Rows behind the language model's own: image token, pad token, and none (`build.ROW_MULTIPLE`)."""

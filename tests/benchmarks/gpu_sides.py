@@ -14,10 +14,10 @@ from transformers import LlavaForConditionalGeneration
 
 from components.data.loader.batch import Batch, collate
 from components.data.loader.packing import plan_packs
-from components.model.attention import attend_packed
+from components.model.attention.norms import fuse_norms, plain_norms
+from components.model.attention.packed import attend_packed
 from components.model.embed import normalise_pixels
 from components.model.loss import LossModel
-from components.model.norms import fuse_norms, plain_norms
 from components.training.engine import PlainEngine, SummedLoss, optimizer_for, set_learning_rate
 from components.training.loop import Alone, train_step
 from components.training.master_weights import MasterWeights

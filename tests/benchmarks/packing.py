@@ -31,7 +31,7 @@ from components.data.order import permutation
 from components.data.raw.json_files import read_json_array
 from components.data.records import parse_record
 from components.data.tokens import encode_all
-from components.model.attention import packed_rows
+from components.model.attention.packed import packed_rows
 from tests.benchmarks.annotations_file import build_tokenizer, write_annotations
 
 MAX_TOKENS = 2_048

@@ -28,7 +28,7 @@ from typing import Literal
 import torch
 from rich.table import Table
 
-from components.model.attention import packed_rows
+from components.model.attention.packed import packed_rows
 from components.training.engine import PlainEngine, optimizer_for
 from components.training.loop import Alone, train_step
 from components.training.materials import OpenedModel

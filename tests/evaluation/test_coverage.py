@@ -12,7 +12,7 @@ import pytest
 from components.evaluation.benchmark import Counts, FloatArray
 from components.evaluation.benchmarks.mme import BENCHMARK as MME
 from components.evaluation.benchmarks.pope import BENCHMARK as POPE
-from components.evaluation.statistics import compare, interval
+from components.evaluation.scoring.statistics import compare, interval
 
 NUM_RUNS = 1000
 RESAMPLES = 200  # each interval's own noise is 5% of its width

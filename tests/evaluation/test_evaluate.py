@@ -9,17 +9,17 @@ import pytest
 from components.core.config import parse
 from components.core.errors import DataError, EndpointError
 from components.evaluation.benchmark import Question
-from components.evaluation.comparison import compare_models
 from components.evaluation.config import BenchmarkScores, EvaluationConfig, JudgeConfig
 from components.evaluation.evaluate import evaluate
-from components.evaluation.score import (
+from components.evaluation.scoring.comparison import compare_models
+from components.evaluation.scoring.score import (
     BLIND_PREDICTIONS,
     PREDICTIONS,
     SCORES,
     TEXT_ONLY_PREDICTIONS,
     score_predictions,
 )
-from components.evaluation.seeds import summarise_seeds
+from components.evaluation.scoring.seeds import summarise_seeds
 from tests.evaluation.conftest import write_json, write_picture
 from tests.evaluation.judge_server import Fault, JudgeServer, Named, serve
 

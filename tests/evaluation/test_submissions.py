@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import ConfigError, DataError
-from components.evaluation.answers import normalise_evalai
 from components.evaluation.benchmark import get_benchmark
 from components.evaluation.benchmarks import mmbench, seed
-from components.evaluation.score import predict, write_predictions
+from components.evaluation.scoring.answers import normalise_evalai
+from components.evaluation.scoring.score import predict, write_predictions
 from components.evaluation.submissions import (
     get_submission,
     joined,

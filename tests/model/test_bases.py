@@ -25,7 +25,7 @@ from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import load, save
 from components.model.embed import image_embeddings
 from components.model.freeze import PARTS, freeze_for_stage
-from components.model.generate import generate_greedy
+from components.model.generation.greedy import generate_greedy
 from components.model.tower import read_tower
 from tests.model.reference import check_loss_and_gradients
 from tests.model.tiny_parts import (

@@ -15,7 +15,7 @@ from components.data.images import normalise
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import SIDE_FILE, load, save
 from components.model.connectors import LlavaWithConnector, connector_of
-from components.model.generate import generate_greedy
+from components.model.generation.greedy import generate_greedy
 from tests.model.tiny_parts import CONNECTORS, IMAGE_PX
 
 POSITIONS = {"resampler3": 3, "resampler7": 7}

@@ -15,7 +15,7 @@ from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
-from components.model.generate import generate_greedy
+from components.model.generation.greedy import generate_greedy
 from components.serving.api import ChatRequest
 from components.serving.config import ServingConfig
 from components.serving.engine import Engine

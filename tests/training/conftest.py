@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.model.shapes import LlavaShapes
+from components.model.sizes.shapes import LlavaShapes
 from components.training.config import BasePaths, StageConfig
 from components.training.materials import Materials
 from tests.training.full_size import shapes_under_clip

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.model.shapes import LlavaShapes, read_shapes
+from components.model.sizes.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
 from tests.model.real_bases import CLIP_L
 

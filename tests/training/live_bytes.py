@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from components.model import attention, norms
+from components.model.attention import norms
+from components.model.attention import packed as attention
 
 
 def use_kernels_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

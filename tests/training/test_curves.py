@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.model.shapes import read_shapes
+from components.model.sizes.shapes import read_shapes
 from components.training import curves
 from components.training.curves import Arithmetic, Interval
 from components.training.loop import SourceLoss, StepOutcome

@@ -9,13 +9,13 @@ ABSENT = ("pydantic", "ray", "deepspeed", "mlflow", "pyarrow", "peft")
 STEP = (
     "components.data.loader.batch",
     "components.data.loader.packing",
-    "components.model.attention",
+    "components.model.attention.packed",
     "components.model.connectors",
     "components.model.embed",
-    "components.model.flops",
+    "components.model.sizes.flops",
     "components.model.freeze",
     "components.model.loss",
-    "components.model.shapes",
+    "components.model.sizes.shapes",
     "components.training.engine",
     "components.training.loop",
 )

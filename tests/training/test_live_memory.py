@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.model.shapes import LlavaShapes
+from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
 from components.training.memory import activation_bytes, estimate, layer_bytes, tower_layer_bytes
 from tests.training.full_size import finetune, pretrain, shapes_under_clip
@@ -22,8 +22,8 @@ def test_a_layer_keeps_what_autograd_saves(
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-    from components.model import attention
-    from components.model.norms import fuse_norms
+    from components.model.attention import packed as attention
+    from components.model.attention.norms import fuse_norms
     from tests.training.live_bytes import Saved, use_kernels_of_a_gpu
 
     if precision == "bfloat16":
@@ -110,7 +110,7 @@ def test_a_step_needs_the_memory_that_is_told(
     from components.data.config import ImageSpec
     from components.model.freeze import freeze_for_stage
     from components.model.loss import LossModel
-    from components.model.shapes import read_llava_shapes
+    from components.model.sizes.shapes import read_llava_shapes
     from tests.training.live_bytes import Peak, use_kernels_of_a_gpu
 
     use_kernels_of_a_gpu(monkeypatch)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.model.shapes import LlavaShapes
+from components.model.sizes.shapes import LlavaShapes
 from components.training.memory import (
     GIB,
     OVERHEAD,

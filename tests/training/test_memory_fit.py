@@ -8,7 +8,7 @@ import pytest
 
 from components.core.errors import ConfigError
 from components.data.prepared import read_prepared
-from components.model.shapes import LlavaShapes
+from components.model.sizes.shapes import LlavaShapes
 from components.training.materials import Materials
 from components.training.memory import GIB, estimate, layer_bytes
 from components.training.memory_fit import check_fits, fit, largest_micro_batch

@@ -12,7 +12,7 @@ from components.core.store import Store
 from components.data.config import ImageSpec
 from components.model.build import build_llava
 from components.model.checkpoint import load, save
-from components.model.convert import export_model
+from components.model.convert.export import export_model
 from components.registry.versions import Registration, Registry
 from tests.conftest import BUCKET
 from tests.training.tiny import write_base

@@ -20,7 +20,7 @@ from pathlib import Path
 from components.core.errors import DataError
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 
 FORMAT_LINE = "Answer the question using a single word or phrase."
 

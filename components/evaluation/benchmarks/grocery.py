@@ -20,7 +20,7 @@ from typing import Any
 from components.data.pocket.things import FRUIT
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_jsonl
-from components.evaluation.metrics import MeanAccuracy
+from components.evaluation.scoring.metrics import MeanAccuracy
 
 NOT_JSON = "not JSON"
 

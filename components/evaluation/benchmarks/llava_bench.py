@@ -36,8 +36,8 @@ from components.evaluation.benchmark import (
     Question,
 )
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import ratio, tally
-from components.evaluation.offline_proxy import word_f1
+from components.evaluation.judge.offline_proxy import word_f1
+from components.evaluation.scoring.metrics import ratio, tally
 
 SOURCE = "eval_gpt_review_bench.py@c121f04"
 SYSTEM = "You are a helpful and precise assistant for checking the quality of the answer."

@@ -31,9 +31,9 @@ from components.evaluation.benchmark import (
     Question,
 )
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import MeanAccuracy, tally
-from components.evaluation.mm_vet_prompt import VERSION, grading_prompt
-from components.evaluation.offline_proxy import word_f1
+from components.evaluation.judge.mm_vet_prompt import VERSION, grading_prompt
+from components.evaluation.judge.offline_proxy import word_f1
+from components.evaluation.scoring.metrics import MeanAccuracy, tally
 from components.evaluation.submissions import Answer, Written, joined, write_json
 
 ID_PREFIX = "v1_"

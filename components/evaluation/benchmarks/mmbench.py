@@ -15,7 +15,7 @@ options, then the letter line.
 """
 
 from components.evaluation.choice_sheet import ChoiceSheet
-from components.evaluation.circular import ROTATION, CircularChoice
+from components.evaluation.scoring.circular import ROTATION, CircularChoice
 
 __all__ = ["BENCHMARK", "FORMAT_LINE", "ROTATION", "SUBMISSIONS"]
 

@@ -4,15 +4,16 @@
         columns and rotations as in mmbench_dev_20230712.tsv; question, hint and options in Chinese,
         answers are letters, categories in English
 
-Read, parsed and scored as MMBench (`components/evaluation/circular.py`): the rules that find a
-letter are those for English. They split at white space, so a letter glued to Chinese characters is
-not found; the published figures come from the OpenCompass server, which asks a language model then.
-The letter line is that of llava/eval/model_vqa_mmbench.py at c121f04 with --lang cn. The original's
-documents put the table into mmbench/, its script reads mmbench_cn/: so does this.
+Read, parsed and scored as MMBench (`components/evaluation/scoring/circular.py`): the rules that
+find a letter are those for English. They split at white space, so a letter glued to Chinese
+characters is not found; the published figures come from the OpenCompass server, which asks a
+language model then. The letter line is that of llava/eval/model_vqa_mmbench.py at c121f04 with
+--lang cn. The original's documents put the table into mmbench/, its script reads mmbench_cn/: so
+does this.
 """
 
 from components.evaluation.choice_sheet import ChoiceSheet
-from components.evaluation.circular import CircularChoice
+from components.evaluation.scoring.circular import CircularChoice
 
 # "Please answer with the letter of the option directly."
 FORMAT_LINE = "\u8bf7\u76f4\u63a5\u56de\u7b54\u9009\u9879\u5b57\u6bcd\u3002"

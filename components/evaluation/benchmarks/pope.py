@@ -24,7 +24,7 @@ import numpy as np
 from components.core.errors import DataError
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
 from components.evaluation.files import field, read_jsonl
-from components.evaluation.metrics import ratio, tally
+from components.evaluation.scoring.metrics import ratio, tally
 
 FORMAT_LINE = "Answer the question using a single word or phrase."
 SPLITS = ("random", "popular", "adversarial")

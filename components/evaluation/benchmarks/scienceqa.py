@@ -28,7 +28,7 @@ from typing import Any
 from components.core.errors import DataError
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
 from components.evaluation.files import field, read_json
-from components.evaluation.metrics import MeanAccuracy, percent_by, tally
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by, tally
 
 FORMAT_LINE = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCDE"

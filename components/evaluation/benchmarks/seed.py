@@ -30,7 +30,7 @@ from typing import Any
 from components.core.errors import DataError
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import Answer, Written, joined
 
 log = logging.getLogger(__name__)

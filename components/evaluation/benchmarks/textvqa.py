@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
-from components.evaluation.answers import leave_one_out, normalise_evalai
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.answers import leave_one_out, normalise_evalai
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 
 FORMAT_LINE = "Answer the question using a single word or phrase."
 OCR_LINE = "Reference OCR token:"

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
-from components.evaluation.answers import leave_one_out, normalise_evalai, normalise_vizwiz
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json
-from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.answers import leave_one_out, normalise_evalai, normalise_vizwiz
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import (
     Answer,
     Written,

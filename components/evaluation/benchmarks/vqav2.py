@@ -28,10 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
-from components.evaluation.answers import flatten, leave_one_out, normalise_evalai, normalise_vqa
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.answers import (
+    flatten,
+    leave_one_out,
+    normalise_evalai,
+    normalise_vqa,
+)
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import (
     Answer,
     Written,

@@ -13,7 +13,7 @@ from components.data.pocket.questions.choices import CHOICES, USES
 from components.data.pocket.questions.phrases import detail
 from components.data.pocket.things import COLOURS, OBJECTS
 from components.evaluation.benchmark import get_benchmark
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 from tests.data.pocket.reading import right_options, thing, truth
 
 LETTERS = "ABCD"

@@ -6,7 +6,7 @@ import pytest
 
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.grocery import BENCHMARK
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 APPLE = {"name": "apple", "nutrition": {"calories": 52}}
 PEAR = {"name": "pear", "nutrition": {"calories": 57}}

@@ -9,7 +9,7 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Judgement, Prediction, get_benchmark
 from components.evaluation.benchmarks.llava_bench import LlavaBench, read_pair
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 from tests.evaluation.conftest import write_json, write_lines
 
 BENCH = LlavaBench()

@@ -10,8 +10,8 @@ from components.core.errors import DataError
 from components.evaluation.benchmark import Judgement, Prediction
 from components.evaluation.benchmarks import mm_vet
 from components.evaluation.benchmarks.mm_vet import MmVet, read_grade
-from components.evaluation.mm_vet_prompt import TABLE, grading_prompt
-from components.evaluation.score import predict, summarise
+from components.evaluation.judge.mm_vet_prompt import TABLE, grading_prompt
+from components.evaluation.scoring.score import predict, summarise
 from tests.evaluation.conftest import write_json, write_lines
 
 BENCH = MmVet()

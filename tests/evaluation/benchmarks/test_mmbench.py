@@ -8,7 +8,7 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.mmbench import BENCHMARK, FORMAT_LINE, ROTATION
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 COLUMNS = (
     "index", "question", "hint", "A", "B", "C", "D",

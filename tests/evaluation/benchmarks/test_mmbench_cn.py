@@ -8,7 +8,7 @@ import pytest
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks import mmbench
 from components.evaluation.benchmarks.mmbench_cn import BENCHMARK, FORMAT_LINE
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 RED, BLUE, ANSWER_IS = "\u7ea2\u8272", "\u84dd\u8272", "\u7b54\u6848\u662f"
 FULL_STOP = "\u3002"

@@ -7,7 +7,7 @@ import pytest
 
 from components.core.errors import DataError
 from components.evaluation.benchmarks.mme import BENCHMARK, FORMAT_LINE
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 
 @pytest.mark.parametrize(

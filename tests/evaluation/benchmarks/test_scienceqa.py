@@ -9,8 +9,8 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.scienceqa import BENCHMARK, FAILED, FORMAT_LINE
-from components.evaluation.comparison import compare_models
-from components.evaluation.score import predict, summarise, write_predictions
+from components.evaluation.scoring.comparison import compare_models
+from components.evaluation.scoring.score import predict, summarise, write_predictions
 
 
 @pytest.mark.parametrize(

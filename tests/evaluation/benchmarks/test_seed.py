@@ -10,7 +10,7 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.seed import BENCHMARK, FORMAT_LINE
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 DIMENSIONS = {
     "Scene Understanding": 1, "Instances Counting": 5, "Action Recognition": 10,

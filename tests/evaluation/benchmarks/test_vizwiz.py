@@ -9,7 +9,7 @@ import pytest
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question
 from components.evaluation.benchmarks.vizwiz import BENCHMARK, FORMAT_LINE, INSUFFICIENT_LINE
-from components.evaluation.score import predict, summarise
+from components.evaluation.scoring.score import predict, summarise
 
 
 @pytest.mark.parametrize(

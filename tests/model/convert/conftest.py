@@ -9,8 +9,8 @@ import torch
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts
 from components.model.checkpoint import save
-from components.model.convert import Layout, export_model
-from components.model.convert_folder import SIDE_FOLDER
+from components.model.convert.export import Layout, export_model
+from components.model.convert.small_files import SIDE_FOLDER
 from tests.model.convert.contents import Foreign
 
 

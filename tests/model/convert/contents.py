@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlavaForConditionalGeneration
 
-from components.model.convert import Layout
+from components.model.convert.export import Layout
 
 LAYOUTS: tuple[Layout, ...] = ("original", "llava-hf")
 CLIP = "model.vision_tower.vision_tower.vision_model."

@@ -18,10 +18,10 @@ from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.model.build import build_llava
 from components.model.checkpoint import load, save
-from components.model.convert import CONNECTOR_FILE, export_model, import_model
-from components.model.convert_folder import SIDE_FOLDER
-from components.model.convert_import import Lacking
-from components.model.convert_weights import Piece, list_weights, write_weights
+from components.model.convert.export import CONNECTOR_FILE, export_model, import_model
+from components.model.convert.importing import Lacking
+from components.model.convert.small_files import SIDE_FOLDER
+from components.model.convert.weights import Piece, list_weights, write_weights
 from tests.model.convert.contents import CLIP, ROWS, Foreign, bits, logits, write_language_model
 from tests.model.tiny_parts import write_tower
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from components.core.errors import CheckpointError, ConfigError
-from components.model.convert import Layout, export_model, import_model
-from components.model.convert_folder import ROWS_FILE, SIDE_FOLDER
-from components.model.convert_import import Lacking
+from components.model.convert.export import Layout, export_model, import_model
+from components.model.convert.importing import Lacking
+from components.model.convert.small_files import ROWS_FILE, SIDE_FOLDER
 from tests.model.convert.contents import LAYOUTS, ROWS, Foreign, bits, write
 
 

@@ -13,10 +13,10 @@ from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
 from components.model.build import build_llava
 from components.model.checkpoint import load, save
-from components.model.convert import Layout, export_model, import_model
-from components.model.convert_folder import ROWS_FILE, SIDE_FOLDER
-from components.model.convert_import import Lacking
-from components.model.convert_weights import list_weights
+from components.model.convert.export import Layout, export_model, import_model
+from components.model.convert.importing import Lacking
+from components.model.convert.small_files import ROWS_FILE, SIDE_FOLDER
+from components.model.convert.weights import list_weights
 from tests.model.convert.contents import (
     CLIP,
     LAYOUTS,

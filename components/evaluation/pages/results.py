@@ -1,0 +1,164 @@
+"""One result folder as people look at it: scores, controls, single answers.
+
+In: a folder that `evaluate` wrote. Out: `Result`. Scores and answers are taken as they were
+written (`lavaflow score` computes them anew); only a control whose scores are not in the record is
+computed here. Records of later versions may hold fields that are unknown here; they are left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.core.config import parse
+from components.core.errors import ConfigError
+from components.evaluation.benchmark import FloatArray, get_benchmark
+from components.evaluation.config import BenchmarkScores
+from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.pages.shown import target_text
+from components.evaluation.score_table import is_comparable
+from components.evaluation.scoring.score import (
+    BLIND_PREDICTIONS,
+    PREDICTIONS,
+    SCORES,
+    read_predictions,
+    score_predictions,
+)
+from components.evaluation.scoring.statistics import compare, interval
+
+TEXT_ONLY_PREDICTIONS = "predictions_text_only.jsonl"
+
+
+@dataclass(frozen=True)
+class Control:
+    """The score without the right pictures, in percent, and what the pictures add to it."""
+
+    percent: float
+    low: float | None
+    high: float | None
+    difference: float | None
+    """Score minus control."""
+    difference_low: float | None
+    difference_high: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question with what the model said."""
+
+    question_id: str
+    prompt: str
+    target: str
+    raw: str | None
+    """None where there is no answer."""
+    answer: str
+    """Parsed."""
+    score: float
+    has_picture: bool
+    blind_raw: str | None
+    """What it said to another question's picture; None without that control."""
+
+
+@dataclass(frozen=True)
+class Result:
+    scores: BenchmarkScores
+    full_maximum: float
+    """Largest score on the complete benchmark, in its own unit."""
+    comparable: bool
+    """False where the score may not stand beside published ones (an offline stand-in for a
+    judge)."""
+    blind: Control | None
+    text_only: Control | None
+    answers: tuple[Answer, ...]
+
+    @property
+    def title(self) -> str:
+        return self.scores.title or self.scores.benchmark
+
+    @property
+    def is_part(self) -> bool:
+        return self.scores.score_maximum < self.full_maximum
+
+    def published_percents(self) -> dict[str, float]:
+        """Return published scores in percent by model; none for a score that is not comparable."""
+        if not self.comparable:
+            return {}
+        return {
+            name: 100.0 * value / self.full_maximum for name, value in self.scores.published.items()
+        }
+
+
+def read_result(folder: str | Path) -> Result:
+    """Return the result in a folder. Raises DataError for files it cannot use."""
+    path = Path(folder)
+    record: Mapping[str, Any] = read_json(path / SCORES) if (path / SCORES).exists() else {}
+    if record:
+        known = {key: value for key, value in record.items() if key in BenchmarkScores.model_fields}
+        scores = parse(BenchmarkScores, known, str(path / SCORES))
+    else:
+        scores = score_predictions(path)
+    try:
+        full_maximum = get_benchmark(scores.benchmark).full_maximum
+    except ConfigError:  # of another version of this code
+        full_maximum = scores.score_maximum
+    return Result(
+        scores=scores,
+        full_maximum=full_maximum,
+        comparable=bool(record.get("comparable", True)) and is_comparable(scores),
+        blind=_recorded(scores.model_dump(), "blind", "difference"),
+        text_only=_recorded(record, "text_only", "text_only_difference") or _text_only(path),
+        answers=_answers(path),
+    )
+
+
+def _recorded(record: Mapping[str, Any], name: str, difference: str) -> Control | None:
+    percent = record.get(f"{name}_percent")
+    if percent is None:
+        return None
+    return Control(
+        percent,
+        record.get(f"{name}_ci_low"),
+        record.get(f"{name}_ci_high"),
+        record.get(f"{difference}_percent"),
+        record.get(f"{difference}_ci_low"),
+        record.get(f"{difference}_ci_high"),
+    )
+
+
+def _text_only(path: Path) -> Control | None:
+    if not (path / TEXT_ONLY_PREDICTIONS).exists():
+        return None
+    benchmark, predictions = read_predictions(path / PREDICTIONS)
+    counts = benchmark.count(predictions)
+    control = benchmark.count(read_predictions(path / TEXT_ONLY_PREDICTIONS)[1])
+    maximum = benchmark.maximum(counts.table.sum(axis=0))
+
+    def percent(sums: FloatArray) -> FloatArray:
+        return 100.0 * benchmark.headline(sums) / maximum
+
+    found, apart = interval(control, percent), compare(counts, control, percent)
+    return Control(found.value, found.low, found.high, apart.difference, apart.low, apart.high)
+
+
+def _answers(path: Path) -> tuple[Answer, ...]:
+    blind: dict[str, str | None] = {}
+    if (path / BLIND_PREDICTIONS).exists():
+        rows = read_jsonl(path / BLIND_PREDICTIONS)
+        blind = {str(row.get("question_id")): row.get("raw") for row in rows}
+    answers = []
+    for number, row in enumerate(read_jsonl(path / PREDICTIONS), start=1):
+        where = f"{path / PREDICTIONS}:{number}"
+        key = str(field(row, "question_id", where))
+        answers.append(
+            Answer(
+                question_id=key,
+                prompt=str(field(row, "prompt", where)),
+                target=target_text(row.get("target")),
+                raw=row.get("raw"),
+                answer=str(row.get("answer", "")),
+                score=float(row.get("score") or 0.0),
+                has_picture=row.get("image") is not None,
+                blind_raw=blind.get(key),
+            )
+        )
+    return tuple(answers)

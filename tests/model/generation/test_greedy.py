@@ -1,0 +1,194 @@
+"""Greedy decoding: cached = uncached, batched = one by one, streamed = whole,
+shared beginnings = none shared."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.core.errors import DataError
+from components.data.config import ImageSpec
+from components.data.images import normalise
+from components.model.build import LlavaParts
+from components.model.checkpoint import Loaded, load, save
+from components.model.generation import greedy as generate
+from components.model.generation import prefix_sharing as beginnings
+from components.model.generation.greedy import generate_greedy, stream_greedy
+from components.model.generation.prefix_sharing import Level
+
+NEW = 12
+
+
+@pytest.fixture
+def loaded(parts: LlavaParts, image_spec: ImageSpec, tmp_path: Path) -> Loaded:
+    return load(save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1"))
+
+
+@pytest.fixture
+def prompts(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
+    image = loaded.image_token_id
+    pixels = torch.randint(
+        0, 256, (2, 3, 28, 28), generator=torch.Generator().manual_seed(5), dtype=torch.uint8
+    )
+    ids = [
+        [1, 270, image, 271, 272],
+        [1, 265, 266],
+        [1, 280, 281, 282, image, 283, 290, 275],
+        [1, image, 268],
+        [1, 299, 263, 301, 288],
+    ]
+    return ids, [pixels[0], None, pixels[1], pixels[0], None]
+
+
+def uncached(loaded: Loaded, ids: list[int], image: Tensor | None, limit: int) -> list[int]:
+    """The reference: transformers' own forward over the whole row for every token."""
+    row = []
+    for token in ids:
+        row += [token] * (loaded.patches_per_image if token == loaded.image_token_id else 1)
+    answer: list[int] = []
+    values = None if image is None else normalise(image.unsqueeze(0), loaded.image_spec)
+    with torch.inference_mode():
+        while len(answer) < limit:
+            logits = loaded.model(
+                input_ids=torch.tensor([row + answer]), pixel_values=values
+            ).logits
+            token = int(logits[0, -1].argmax())
+            if token == loaded.eos_token_id:
+                break
+            answer.append(token)
+    return answer
+
+
+def test_cached_equals_uncached_and_batched_equals_single(
+    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
+) -> None:
+    ids, pixels = prompts
+    reference = [uncached(loaded, row, image, NEW) for row, image in zip(ids, pixels, strict=True)]
+    single = [
+        generate_greedy(loaded, [row], [image], NEW)[0]
+        for row, image in zip(ids, pixels, strict=True)
+    ]
+    assert single == reference
+    assert generate_greedy(loaded, ids, pixels, NEW) == reference
+    assert len({tuple(answer) for answer in reference}) > 1
+
+
+def test_rows_that_stop_early_leave_the_others_as_they_are(
+    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
+) -> None:
+    ids, pixels = prompts
+    free = generate_greedy(loaded, ids, pixels, NEW, stop_ids=[])
+    assert all(len(answer) == NEW for answer in free)
+    stop = free[0][3]
+    stopped = generate_greedy(loaded, ids, pixels, NEW, stop_ids=[stop])
+    for answer, whole in zip(stopped, free, strict=True):
+        assert answer == (whole[: whole.index(stop)] if stop in whole else whole)
+    assert len({len(answer) for answer in stopped}) > 1
+
+
+def test_streamed_equals_whole(
+    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
+) -> None:
+    ids, pixels = prompts
+    whole = generate_greedy(loaded, ids, pixels, NEW)
+    for row, image, answer in zip(ids, pixels, whole, strict=True):
+        assert list(stream_greedy(loaded, row, image, NEW)) == answer
+
+
+def test_repeated_image_tokens_are_left_as_they_are(
+    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
+) -> None:
+    ids, pixels = prompts
+    image = loaded.image_token_id
+    repeated = [ids[0][:2] + [image] * loaded.patches_per_image + ids[0][3:]]
+    assert generate_greedy(loaded, repeated, pixels[:1], NEW) == generate_greedy(
+        loaded, ids[:1], pixels[:1], NEW
+    )
+
+
+def test_pictures_and_image_tokens_must_agree(
+    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
+) -> None:
+    ids, pixels = prompts
+    with pytest.raises(DataError, match="prompt 0: 1 image tokens; expected none"):
+        generate_greedy(loaded, ids[:1], [None], NEW)
+    with pytest.raises(DataError, match="prompt 0: 0 image tokens; expected 1"):
+        generate_greedy(loaded, ids[1:2], pixels[:1], NEW)
+    with pytest.raises(DataError, match="5 prompts but 1 entries"):
+        generate_greedy(loaded, ids, pixels[:1], NEW)
+    assert generate_greedy(loaded, [], [], NEW) == []
+
+
+@pytest.fixture
+def asked(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
+    """Questions that share a long system sentence, some a picture, one no picture at all."""
+    image, generator = loaded.image_token_id, torch.Generator().manual_seed(9)
+    pixels = torch.randint(0, 256, (3, 3, 28, 28), generator=generator, dtype=torch.uint8)
+    places = [0, 0, 0, 1, 1, 2, None, 0, 2]
+    ids = []
+    for number, place in enumerate(places):
+        question = torch.randint(262, 300, (3 + number % 3,), generator=generator).tolist()
+        ids.append([*range(262, 282), *([] if place is None else [image]), 270, *question])
+    # Equal pictures in other tensors are one picture too.
+    return ids, [None if place is None else pixels[place].clone() for place in places]
+
+
+@pytest.mark.parametrize("price", [0, 30])
+def test_shared_beginnings_change_no_answer(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    price: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In float64, where rounding cannot decide between two tokens of random weights."""
+    loaded.model.double()
+    ids, pixels = asked
+    reference = [uncached(loaded, row, image, NEW) for row, image in zip(ids, pixels, strict=True)]
+    plain = generate_greedy(loaded, ids, pixels, NEW)
+    levels: list[int] = []
+
+    def counted(*args: Any) -> list[Level]:
+        found = beginnings.share(*args)
+        levels.append(len(found))
+        return found
+
+    monkeypatch.setattr(generate, "share", counted)
+    monkeypatch.setattr(beginnings, "FORWARD_PRICE", price)
+    assert generate_greedy(loaded, ids, pixels, NEW) == plain == reference
+    assert levels == [3 if price == 0 else 2]
+    assert len({tuple(answer) for answer in reference}) > 3
+
+
+def test_prefill_gives_the_states_of_single_rows(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """float64 sums in another order: differences of 1e-12 beside values of size one."""
+    loaded.model.double()
+    monkeypatch.setattr(beginnings, "FORWARD_PRICE", 0)
+    ids, pixels = asked
+    with torch.inference_mode():
+        states, _, _ = generate.prefill(loaded, ids, pixels)
+        for state, row, image in zip(states, ids, pixels, strict=True):
+            alone, _, _ = generate.prefill(loaded, [row], [image])
+            torch.testing.assert_close(state, alone[0], rtol=0, atol=1e-12)
+
+
+def test_the_tower_runs_once_per_picture(
+    loaded: Loaded,
+    asked: tuple[list[list[int]], list[Tensor | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    original = generate.image_embeddings
+
+    def counted(model: Any, pixels_NCHW: Tensor, spec: ImageSpec) -> Tensor:
+        seen.append(len(pixels_NCHW))
+        return original(model, pixels_NCHW, spec)
+
+    monkeypatch.setattr(generate, "image_embeddings", counted)
+    generate_greedy(loaded, *asked, NEW)
+    assert seen == [3]
