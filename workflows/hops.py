@@ -16,7 +16,7 @@ from components.data.config import PrepareConfig, PreparedData
 from components.data.pocket.config import PocketConfig, RawData
 from components.evaluation.config import REPORT, BenchmarkScores, EvaluationConfig
 from components.training.config import ModelCheckpoint, StageConfig
-from components.training.deepspeed_config import plan_batches
+from components.training.engines.deepspeed_config import plan_batches
 from workflows.artifacts import (
     DeployConfig,
     Deployment,

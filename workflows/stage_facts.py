@@ -21,9 +21,15 @@ from components.model.folders import local_folder, pin
 from components.model.sizes.flops import flops_per_sample, peak_flops
 from components.model.sizes.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
-from components.training.disk import DiskNeed, disk_need
-from components.training.memory import GIB, MemoryEstimate, estimate, lora_rank, num_learning
-from components.training.memory_fit import check_fits, fit, gib, table
+from components.training.planning.disk import DiskNeed, disk_need
+from components.training.planning.memory import (
+    GIB,
+    MemoryEstimate,
+    estimate,
+    lora_rank,
+    num_learning,
+)
+from components.training.planning.memory_fit import check_fits, fit, gib, table
 from workflows.config import BaseConfig, PipelineConfig
 from workflows.recipes import get_recipe
 

@@ -3,7 +3,7 @@
 In: a model with its tokenizer, or a folder. Out: a folder that plain transformers, vLLM and SGLang
 load (where its connector is theirs, `mlp2x_gelu`), or the loaded model with all that is needed to
 prompt it. Only safetensors are read. Training state (optimizer, data position) is not kept here
-(see `components.training.checkpointing`).
+(see `components.training.checkpoints.checkpointing`).
 """
 
 import json

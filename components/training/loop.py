@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from components.core.errors import TrainingError
-from components.training.engine import Engine
+from components.training.engines.engine import Engine
 
 if TYPE_CHECKING:
     from components.data.loader.loader import Batch

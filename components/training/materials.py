@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from components.core.errors import CheckpointError, ConfigError
 from components.training.config import BasePaths, StageConfig
-from components.training.precision import autocasts
+from components.training.engines.precision import autocasts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from components.data.loader.loader import Batch, Loader
     from components.model.freeze import Trainable
     from components.model.sizes.shapes import LlavaShapes
-    from components.training.engine import SummedLoss
+    from components.training.engines.engine import SummedLoss
 
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class OpenedModel:
 
     def summed_loss(self, config: StageConfig) -> "SummedLoss":
         """Return the module that an engine trains, in the stage's precision on this machine."""
-        from components.training.engine import SummedLoss
+        from components.training.engines.engine import SummedLoss
 
         autocast = autocasts(config)
         if autocast:
@@ -195,7 +195,7 @@ class Materials:
 
         Raises ConfigError, with advice, where none does.
         """
-        from components.training.memory_fit import fit
+        from components.training.planning.memory_fit import fit
 
         shapes, prepared = self.shapes(), self._prepared()
         if shapes is None or not prepared.num_rows:

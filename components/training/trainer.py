@@ -26,12 +26,12 @@ from components.core.errors import (
 )
 from components.core.store import Store, resolve
 from components.core.store_faults import translate
-from components.training.cluster_room import check_cluster, free_orphans, waits_for
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
-from components.training.deepspeed_config import plan_batches
-from components.training.job import FINAL, WorkerJob
+from components.training.engines.deepspeed_config import plan_batches
 from components.training.lean_trainer import lean_trainer, on_several_nodes
 from components.training.materials import Locate, Materials
+from components.training.planning.room import check_cluster, free_orphans, waits_for
+from components.training.workers.job import FINAL, WorkerJob
 
 if TYPE_CHECKING:
     from ray.train import Checkpoint, Result, UserCallback
@@ -162,7 +162,7 @@ def _travels(where: Any) -> Any:
 
 def _run_worker(settings: dict[str, Any]) -> dict[str, Any]:
     """Run in each worker; the import is here so that the caller never imports torch."""
-    from components.training.worker import run_worker
+    from components.training.workers.worker import run_worker
 
     return run_worker(settings["job"])
 

@@ -20,11 +20,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import distributed
 
-from components.training.checkpointing import Copies, Progress, take_snapshot, write_snapshot
-from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspeed
+from components.training.checkpoints.checkpointing import (
+    Copies,
+    Progress,
+    take_snapshot,
+    write_snapshot,
+)
+from components.training.checkpoints.saving import PendingCheckpoint
+from components.training.engines.deepspeed_engine import DeepSpeedEngine, import_deepspeed
 from components.training.loop import train_step
-from components.training.ranks import AcrossRanks
-from components.training.saving import PendingCheckpoint
+from components.training.workers.ranks import AcrossRanks
 from tests.benchmarks.training_parts import opened, prepare_data
 
 WRITER = ThreadPoolExecutor(1)

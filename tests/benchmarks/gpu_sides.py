@@ -18,9 +18,14 @@ from components.model.attention.norms import fuse_norms, plain_norms
 from components.model.attention.packed import attend_packed
 from components.model.embed import normalise_pixels
 from components.model.loss import LossModel
-from components.training.engine import PlainEngine, SummedLoss, optimizer_for, set_learning_rate
+from components.training.engines.engine import (
+    PlainEngine,
+    SummedLoss,
+    optimizer_for,
+    set_learning_rate,
+)
+from components.training.engines.master_weights import MasterWeights
 from components.training.loop import Alone, train_step
-from components.training.master_weights import MasterWeights
 from tests.benchmarks.gpu_samples import Drawn, Step
 from tests.benchmarks.gpu_shapes import Size
 

@@ -24,10 +24,10 @@ from torch import distributed
 
 from components.training.config import StageConfig
 from components.training.curves import Interval
-from components.training.deepspeed_engine import DeepSpeedEngine, import_deepspeed
+from components.training.engines.deepspeed_engine import DeepSpeedEngine, import_deepspeed
 from components.training.loop import seed_step, train_step
-from components.training.ranks import AcrossRanks
 from components.training.trainer import train_stage
+from components.training.workers.ranks import AcrossRanks
 from tests.benchmarks.training_parts import opened, prepare_data
 
 STEPS, INTERVAL, RANKS = 50, 10, 2

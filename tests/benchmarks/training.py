@@ -29,10 +29,10 @@ import torch
 from rich.table import Table
 
 from components.model.attention.packed import packed_rows
-from components.training.engine import PlainEngine, optimizer_for
+from components.training.engines.engine import PlainEngine, optimizer_for
+from components.training.engines.precision import autocasts
 from components.training.loop import Alone, train_step
 from components.training.materials import OpenedModel
-from components.training.precision import autocasts
 from tests.benchmarks.training_parts import (
     GLOBAL_BATCH,
     Speed,

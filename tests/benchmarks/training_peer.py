@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 
 from components.data.loader.loader import Loader
+from components.training.engines.precision import autocasts
 from components.training.materials import OpenedModel
-from components.training.precision import autocasts
 from tests.benchmarks.training_parts import GLOBAL_BATCH, Speed, opened
 
 

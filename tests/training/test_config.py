@@ -57,7 +57,7 @@ def test_the_caller_and_the_config_import_nothing_heavy():
 def test_a_stage_says_what_it_waits_for(monkeypatch):
     import ray
 
-    from components.training.cluster_room import waits_for
+    from components.training.planning.room import waits_for
 
     config = stage(num_workers=2, num_cpus_per_worker=0.75)
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 1.0})

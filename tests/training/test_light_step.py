@@ -16,7 +16,7 @@ STEP = (
     "components.model.freeze",
     "components.model.loss",
     "components.model.sizes.shapes",
-    "components.training.engine",
+    "components.training.engines.engine",
     "components.training.loop",
 )
 

@@ -8,7 +8,12 @@ import pytest
 
 from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
-from components.training.memory import activation_bytes, estimate, layer_bytes, tower_layer_bytes
+from components.training.planning.memory import (
+    activation_bytes,
+    estimate,
+    layer_bytes,
+    tower_layer_bytes,
+)
 from tests.training.full_size import finetune, pretrain, shapes_under_clip
 
 

@@ -10,7 +10,7 @@ from components.core.config import parse
 from components.core.errors import ConfigError, DataError, TrainingError
 from components.model.freeze import freeze_for_stage
 from components.training.config import StageConfig
-from components.training.engine import (
+from components.training.engines.engine import (
     PlainEngine,
     SummedLoss,
     optimizer_for,

@@ -18,10 +18,11 @@ from components.core.errors import (
     StoreError,
     TrainingError,
 )
-from components.training import cluster_room, trainer
-from components.training.checkpointing import OtherRecipe
-from components.training.job import WorkerJob
+from components.training import trainer
+from components.training.checkpoints.checkpointing import OtherRecipe
 from components.training.materials import Materials
+from components.training.planning import room as cluster_room
+from components.training.workers.job import WorkerJob
 from tests.training.kills import Kill, KilledMaterials, Points
 from tests.training.tiny import stage
 

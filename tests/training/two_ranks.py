@@ -12,14 +12,19 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from components.training.checkpointing import Progress, read, take_snapshot, write_snapshot
+from components.training.checkpoints.checkpointing import (
+    Progress,
+    read,
+    take_snapshot,
+    write_snapshot,
+)
 from components.training.config import BasePaths
-from components.training.deepspeed_config import plan_batches
-from components.training.deepspeed_engine import DeepSpeedEngine
-from components.training.engine import SummedLoss
+from components.training.engines.deepspeed_config import plan_batches
+from components.training.engines.deepspeed_engine import DeepSpeedEngine
+from components.training.engines.engine import SummedLoss
 from components.training.loop import seed_step, train_step
 from components.training.materials import Materials
-from components.training.ranks import AcrossRanks
+from components.training.workers.ranks import AcrossRanks
 from tests.training.tiny import stage
 
 STEPS, HALF = 4, 2

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from components.core.errors import ConfigError
-from components.training.memory import GIB
+from components.training.planning.memory import GIB
 from tests.model.real_bases import CLIP_L, VICUNA_13B
 from workflows.stage_facts import check_memory, print_facts, read_facts
 

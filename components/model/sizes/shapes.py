@@ -2,8 +2,8 @@
 
 In: the two base folders or one LLaVA folder. Out: `LlavaShapes`: parameters by part, layers,
 widths, heads, vocabulary rows, patches. No weight is loaded, nothing heavy imported, no memory or
-time estimated (`flops.py`, `components.training.memory`). Reference: the modules of transformers
-5.23, whose parameters the tests count.
+time estimated (`flops.py`, `components.training.planning.memory`). Reference: the modules of
+transformers 5.23, whose parameters the tests count.
 """
 
 import json

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from components.training.config import StageConfig
-from components.training.deepspeed_config import deepspeed_config
-from components.training.engine import SummedLoss, optimizer_for, set_learning_rate
-from components.training.imports import hidden
+from components.training.engines.deepspeed_config import deepspeed_config
+from components.training.engines.engine import SummedLoss, optimizer_for, set_learning_rate
+from components.training.workers.imports import hidden
 
 if TYPE_CHECKING:
     from components.data.loader.loader import Batch
-    from components.training.checkpointing import SavedState
+    from components.training.checkpoints.checkpointing import SavedState
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 _STATE = (("weight", None), *((moment, moment) for moment in MOMENTS))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from components.training.precision import autocasts
+from components.training.engines.precision import autocasts
 from tests.training.tiny import stage
 
 

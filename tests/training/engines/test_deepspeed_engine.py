@@ -7,8 +7,8 @@ import sys
 import pytest
 import torch
 
-from components.training.checkpointing import read
-from components.training.engine import PlainEngine, SummedLoss, optimizer_for
+from components.training.checkpoints.checkpointing import read
+from components.training.engines.engine import PlainEngine, SummedLoss, optimizer_for
 from components.training.loop import Alone, train_step
 from tests.training.tiny import stage
 from tests.training.two_ranks import STEPS

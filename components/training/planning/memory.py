@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from components.model.sizes.part_shapes import LanguageShape, VisionShape
 from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
-from components.training.deepspeed_config import deepspeed_config, plan_batches
+from components.training.engines.deepspeed_config import deepspeed_config, plan_batches
 
 GIB = 2**30
 

@@ -18,20 +18,20 @@ from components.core.errors import CheckpointError, LavaflowError, Stopped
 from components.core.scratch import scratch_folder
 from components.core.store_faults import guarded
 from components.model.sizes.flops import peak_flops
-from components.training.checkpointing import Progress, SavedState
+from components.training.checkpoints.checkpointing import Progress, SavedState
+from components.training.checkpoints.saving import StageCheckpoints, latest_checkpoint, sweep
 from components.training.curves import Arithmetic, Interval
-from components.training.disk import disk_need, dry_save
-from components.training.imports import import_transformers
-from components.training.job import FINAL, WorkerJob
+from components.training.engines.precision import autocasts
 from components.training.materials import BatchSource, OpenedModel
-from components.training.precision import autocasts
-from components.training.ranks import AcrossRanks, join_ranks, leave_ranks
-from components.training.saving import StageCheckpoints, latest_checkpoint, sweep
+from components.training.planning.disk import disk_need, dry_save
 from components.training.schedule import learning_rate
-from components.training.watchdog import Watchdog
+from components.training.workers.imports import import_transformers
+from components.training.workers.job import FINAL, WorkerJob
+from components.training.workers.ranks import AcrossRanks, join_ranks, leave_ranks
+from components.training.workers.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from components.training.deepspeed_engine import DeepSpeedEngine
+    from components.training.engines.deepspeed_engine import DeepSpeedEngine
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +148,8 @@ class _Stage:
         return Arithmetic(shapes, self.config, self.ranks.world_size, peak_flops(name))
 
     def _start_engine(self, opened: OpenedModel, saved: SavedState | None) -> "DeepSpeedEngine":
-        from components.training.deepspeed_config import plan_batches
-        from components.training.deepspeed_engine import DeepSpeedEngine
+        from components.training.engines.deepspeed_config import plan_batches
+        from components.training.engines.deepspeed_engine import DeepSpeedEngine
 
         config = self.config
         self.micro_batch = plan_batches(config, self.ranks.world_size).micro_batch

@@ -15,7 +15,7 @@ from components.core.errors import TrainingError
 if TYPE_CHECKING:
     from components.data.loader.loader import Batch
     from components.training.config import StageConfig
-    from components.training.master_weights import MasterWeights
+    from components.training.engines.master_weights import MasterWeights
 
 RATE_SCALE = "rate_scale"
 """What a parameter group's learning rate is multiplied by."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from components.core.errors import CheckpointError
-from components.training.checkpointing import (
+from components.training.checkpoints.checkpointing import (
     OtherRecipe,
     Progress,
     read,

@@ -3,7 +3,7 @@
 import pytest
 
 from components.core.errors import ConfigError
-from components.training.deepspeed_config import deepspeed_config, plan_batches
+from components.training.engines.deepspeed_config import deepspeed_config, plan_batches
 from tests.training.tiny import stage
 
 

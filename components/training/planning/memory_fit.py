@@ -12,8 +12,8 @@ from typing import Any
 from components.core.errors import ConfigError
 from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
-from components.training.deepspeed_config import plan_batches
-from components.training.memory import GIB, MemoryEstimate, estimate
+from components.training.engines.deepspeed_config import plan_batches
+from components.training.planning.memory import GIB, MemoryEstimate, estimate
 
 LORA_RANK = 128
 LORA_RATE = 2e-4

@@ -16,7 +16,7 @@ from typing import Literal
 from components.core.errors import CheckpointError, StoreError
 from components.core.store import Store, resolve
 from components.core.store_faults import guarded
-from components.training.checkpointing import (
+from components.training.checkpoints.checkpointing import (
     Copies,
     OtherRecipe,
     OwnPieces,
@@ -27,9 +27,9 @@ from components.training.checkpointing import (
     take_snapshot,
     write_snapshot,
 )
-from components.training.job import FINAL, WorkerJob
-from components.training.preemption import PreemptionNotices
-from components.training.ranks import AcrossRanks
+from components.training.workers.job import FINAL, WorkerJob
+from components.training.workers.preemption import PreemptionNotices
+from components.training.workers.ranks import AcrossRanks
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import threading, time
-from components.training.watchdog import Watchdog
+from components.training.workers.watchdog import Watchdog
 
 def waits_for_ever():
     threading.Event().wait()

@@ -3,7 +3,7 @@
 import pytest
 
 from components.model.sizes.shapes import LlavaShapes
-from components.training.memory import (
+from components.training.planning.memory import (
     GIB,
     OVERHEAD,
     activation_bytes,

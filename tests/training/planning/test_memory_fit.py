@@ -10,8 +10,8 @@ from components.core.errors import ConfigError
 from components.data.prepared import read_prepared
 from components.model.sizes.shapes import LlavaShapes
 from components.training.materials import Materials
-from components.training.memory import GIB, estimate, layer_bytes
-from components.training.memory_fit import check_fits, fit, largest_micro_batch
+from components.training.planning.memory import GIB, estimate, layer_bytes
+from components.training.planning.memory_fit import check_fits, fit, largest_micro_batch
 from tests.training.full_size import FROZEN, LAYERS, LEARNING, D, F, finetune, pretrain
 
 
