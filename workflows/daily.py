@@ -38,7 +38,7 @@ def deploy_model(
     if address is None:
         cluster.keep_cluster(home.cluster_file)
     with connected(home, address):
-        from components.serving import app
+        from components.serving.service import app
 
         settings = _serving(version.name)
         config = settings.with_(port=port) if port else settings
@@ -65,7 +65,7 @@ def scale_service(
     if is_remote(address):
         raise typer.Exit(scale_remotely(str(address), wanted, env_vars=secrets()))
     with connected(home, address):
-        from components.serving import app
+        from components.serving.service import app
 
         row = service_row(app.scale(wanted))
     console.print(
@@ -153,7 +153,7 @@ def _url(home: Home, url: str | None) -> str:
         return url.rstrip("/").removesuffix("/v1")
     if cluster.kept_cluster(home.cluster_file) is not None:
         with contextlib.suppress(LavaflowError), connected(home, None):
-            from components.serving import app
+            from components.serving.service import app
 
             status = app.service_status()
             if status is not None:

@@ -267,8 +267,8 @@ def deploy_version(
     config: DeployConfig, inputs: dict[str, Any], context: StepContext
 ) -> Deployment:
     """Step function of `deploy`."""
-    from components.serving import app
     from components.serving.client import ask
+    from components.serving.service import app
 
     version: RegisteredVersion = inputs["version"]
     running = app.service_status()

@@ -96,7 +96,7 @@ def _say(done: Promotion, name: str, console: Console) -> None:
 def _roll_over(
     home: Home, done: Promotion, name: str, address: str | None, console: Console
 ) -> None:
-    from components.serving import app
+    from components.serving.service import app
 
     with connected(home, address, required=address is not None) as found:
         running = app.service_status() if found else None

@@ -248,7 +248,7 @@ def _cluster(home: Home, address: str | None, keep: bool) -> Iterator[Any]:
 
 def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:
     """Have the deployed version answer, also when its deploy step was found; return the URL."""
-    from components.serving import app
+    from components.serving.service import app
 
     assert isinstance(deployment, Deployment)
     running = app.service_status()

@@ -44,7 +44,7 @@ def scale(address: str, replicas: ReplicaRange) -> dict[str, str]:
     is not reached.
     """
     ensure_cluster(address)
-    from components.serving import app
+    from components.serving.service import app
 
     log.info("Scaling the service to %s replicas", replicas)
     return service_row(app.scale(replicas))
@@ -68,7 +68,7 @@ def scale_remotely(
 
 def service_row(status: object) -> dict[str, str]:
     """The columns of a service in a table: model, version, address, replicas, state."""
-    from components.serving.app import ServiceStatus
+    from components.serving.service.app import ServiceStatus
 
     assert isinstance(status, ServiceStatus)
     endpoint = status.endpoint

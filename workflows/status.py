@@ -31,7 +31,7 @@ def _print_service(home: Home, address: str | None, console: Console) -> None:
         console.print("service   none kept on this machine (a cluster elsewhere: --address)")
         return
     with connected(home, address):
-        from components.serving import app
+        from components.serving.service import app
         from workflows.scale import service_row
 
         status = app.service_status()

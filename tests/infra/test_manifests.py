@@ -79,7 +79,7 @@ def test_the_service_is_one_that_serve_and_we_understand():
     from ray.serve.schema import ServeDeploySchema
 
     from components.serving.config import ServedModel
-    from components.serving.replica import DEPLOYMENT, build_application
+    from components.serving.service.replica import DEPLOYMENT, build_application
 
     manifest = yaml.safe_load((INFRA / "kuberay" / "rayservice.yaml").read_text())
     config = ServeDeploySchema.model_validate(yaml.safe_load(manifest["spec"]["serveConfigV2"]))

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 CONNECT = "import sys; from workflows.cluster import ensure_cluster; ensure_cluster('auto');"
 DEPLOY = f"""{CONNECT}
-from components.serving import app
+from components.serving.service import app
 from components.serving.config import ServingConfig
 config = ServingConfig(port=int(sys.argv[2]), max_new_tokens=20)
 print('deployed', app.deploy(sys.argv[1], config, 'pocket', '1').url)
@@ -35,7 +35,7 @@ from workflows.scale import scale, replica_range
 print(scale('auto', replica_range(int(sys.argv[1]), None, None)))
 """
 ROLL_OVER = f"""{CONNECT}
-from components.serving import app
+from components.serving.service import app
 print('now', app.roll_over(sys.argv[1], '2').version)
 """
 

@@ -13,8 +13,8 @@ import re
 
 from PIL import Image, UnidentifiedImageError
 
+from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
-from components.serving.refusal import RequestRefused
 
 IMAGE_FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 """PIL format -> media type; the four that OpenAI's API takes. Of a GIF the first frame counts."""

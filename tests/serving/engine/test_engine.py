@@ -16,12 +16,12 @@ from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
 from components.model.generation.greedy import generate_greedy
-from components.serving.api import ChatRequest
+from components.serving.api.messages import Conversation
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
-from components.serving.engine import Engine
-from components.serving.llava import LlavaPrompts, load_engine
-from components.serving.messages import Conversation
-from components.serving.refusal import RequestRefused
+from components.serving.engine.engine import Engine
+from components.serving.engine.llava import LlavaPrompts, load_engine
 
 CONFIG = ServingConfig(max_new_tokens=40, batch_wait_s=0.05)
 

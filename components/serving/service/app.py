@@ -19,17 +19,17 @@ import httpx
 from ray.serve.schema import ApplicationStatus, DeploymentSchema, ServeApplicationSchema
 
 from components.core.errors import ServingError
-from components.serving import controller
-from components.serving.address import base_url, check_port
-from components.serving.code_keeper import code_environment, end_keepers, keep_code
 from components.serving.config import ReplicaRange, ServedModel, ServingConfig
-from components.serving.replica import DEPLOYMENT, replica_options
+from components.serving.service import controller
+from components.serving.service.address import base_url, check_port
+from components.serving.service.code_keeper import code_environment, end_keepers, keep_code
+from components.serving.service.replica import DEPLOYMENT, replica_options
 
 log = logging.getLogger(__name__)
 
 SERVICE, TRIAL = controller.APPLICATIONS
 TRIAL_PREFIX = "/trial"
-IMPORT_PATH = "components.serving.replica:build_application"
+IMPORT_PATH = "components.serving.service.replica:build_application"
 
 
 @dataclass(frozen=True)

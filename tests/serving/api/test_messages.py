@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from components.data.records import Turn
-from components.serving.api import ChatRequest
+from components.serving.api.messages import read_conversation
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
-from components.serving.messages import read_conversation
-from components.serving.refusal import RequestRefused
 
 CONFIG = ServingConfig(max_messages=8)
 

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from components.serving.api import ChatRequest, FinishReason
-from components.serving.batching import Batcher, Generation, Prompt, Sampling
+from components.serving.api.messages import Conversation, read_conversation
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import ChatRequest, FinishReason
 from components.serving.config import ServingConfig
-from components.serving.detokenise import TextStream, Tokenizer
-from components.serving.messages import Conversation, read_conversation
-from components.serving.refusal import RequestRefused
+from components.serving.engine.batching import Batcher, Generation, Prompt, Sampling
+from components.serving.engine.detokenise import TextStream, Tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from components.serving.api import Head, chunk, completion, parse_request, usage, usage_chunk
-from components.serving.refusal import RequestRefused
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import Head, chunk, completion, parse_request, usage, usage_chunk
 
 
 def body(**changes: Any) -> bytes:

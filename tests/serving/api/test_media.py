@@ -6,9 +6,9 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
+from components.serving.api.media import read_image
+from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
-from components.serving.media import read_image
-from components.serving.refusal import RequestRefused
 
 CONFIG = ServingConfig(max_image_bytes=20_000, max_image_pixels=10_000)
 

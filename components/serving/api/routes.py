@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.core.errors import DataError
-from components.serving.api import (
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import (
     ChatRequest,
     Head,
     chunk,
@@ -27,8 +28,7 @@ from components.serving.api import (
     usage_chunk,
 )
 from components.serving.config import ServingConfig
-from components.serving.engine import Answer, Engine
-from components.serving.refusal import RequestRefused
+from components.serving.engine.engine import Answer, Engine
 
 log = logging.getLogger(__name__)
 

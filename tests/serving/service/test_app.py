@@ -35,7 +35,7 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def url(cluster: None, checkpoints: dict[str, str]) -> str:
-    from components.serving import app
+    from components.serving.service import app
 
     config = ServingConfig(port=free_port(), max_new_tokens=60)
     return app.deploy(checkpoints["1"], config, "pocket", "1").url
@@ -117,7 +117,7 @@ def test_the_openai_client_gets_the_same_answer_plain_and_streamed(
 
 
 def test_a_rollout_under_load_fails_no_request(url: str, checkpoints: dict[str, str]) -> None:
-    from components.serving import app
+    from components.serving.service import app
 
     before = app.service_status()
     assert before is not None
@@ -133,7 +133,7 @@ def test_a_rollout_under_load_fails_no_request(url: str, checkpoints: dict[str, 
 
 
 def test_a_rollout_that_fails_leaves_the_old_version_answering(url: str, tmp_path: Path) -> None:
-    from components.serving import app
+    from components.serving.service import app
 
     before, replicas = app.service_status(), replica_names()
     assert before is not None
@@ -146,7 +146,7 @@ def test_a_rollout_that_fails_leaves_the_old_version_answering(url: str, tmp_pat
 
 
 def test_scaling_keeps_the_replicas_that_stay(url: str) -> None:
-    from components.serving import app
+    from components.serving.service import app
 
     one = replica_names()
     assert len(one) == 1
@@ -166,8 +166,8 @@ def test_scaling_keeps_the_replicas_that_stay(url: str) -> None:
 
 
 def test_a_trial_runs_beside_the_service(url: str, checkpoints: dict[str, str]) -> None:
-    from components.serving import app
     from components.serving.client import ask, served_models
+    from components.serving.service import app
 
     before, replicas = app.service_status(), replica_names()
     assert before is not None
@@ -182,7 +182,7 @@ def test_a_trial_runs_beside_the_service(url: str, checkpoints: dict[str, str]) 
 
 
 def test_a_port_that_is_taken_is_told_before_serve_starts(cluster: None) -> None:
-    from components.serving.address import check_port
+    from components.serving.service.address import check_port
 
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))

@@ -1,7 +1,7 @@
 """The Serve deployment: engine and HTTP application in one process, so that a token takes one hop.
 
 In: a `ServedModel`, as arguments of the Serve application
-`components.serving.replica:build_application` (the same import path serves in a KubeRay
+`components.serving.service.replica:build_application` (the same import path serves in a KubeRay
 `serveConfigV2`). Out: the routes of `routes.build_routes`. Replica numbers are not set here: they
 are options of the deployed configuration, and so can change without a restart.
 """
@@ -13,8 +13,8 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.config import AutoscalingConfig
 
+from components.serving.api.routes import build_routes
 from components.serving.config import ServedModel, ServingConfig
-from components.serving.routes import build_routes
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class _ChatService:
 
     def __init__(self, model: dict[str, object]) -> None:
         # Here and not above: only replicas need torch; building the application must stay light.
-        from components.serving.llava import load_engine
+        from components.serving.engine.llava import load_engine
 
         served = ServedModel.model_validate(model)
         self._engine = load_engine(served.checkpoint, served.config)

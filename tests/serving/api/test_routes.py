@@ -16,11 +16,11 @@ import torch
 import uvicorn
 
 from components.core.errors import DataError, ServingError
+from components.serving.api.routes import build_routes
 from components.serving.client import ask, served_models
 from components.serving.config import ServingConfig
-from components.serving.engine import Engine
-from components.serving.llava import load_engine
-from components.serving.routes import build_routes
+from components.serving.engine.engine import Engine
+from components.serving.engine.llava import load_engine
 
 CONFIG = ServingConfig(max_new_tokens=150, max_request_bytes=100_000)
 QUESTION = [{"role": "user", "content": "What is it?"}]

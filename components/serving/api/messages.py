@@ -9,10 +9,10 @@ sentence.
 from dataclasses import dataclass
 
 from components.data.records import Role, Turn
-from components.serving.api import ChatRequest, ImagePart, Message
+from components.serving.api.media import read_image
+from components.serving.api.refusal import RequestRefused
+from components.serving.api.wire import ChatRequest, ImagePart, Message
 from components.serving.config import ServingConfig
-from components.serving.media import read_image
-from components.serving.refusal import RequestRefused
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
 from components.model.generation.greedy import advance, prefill
-from components.serving.batching import Batcher, Prompt, Sampling
+from components.serving.api.messages import Conversation
+from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
-from components.serving.engine import Engine
-from components.serving.messages import Conversation
-from components.serving.refusal import RequestRefused
+from components.serving.engine.batching import Batcher, Prompt, Sampling
+from components.serving.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from components.serving.detokenise import TextStream
+from components.serving.engine.detokenise import TextStream
 
 
 class Bytes:

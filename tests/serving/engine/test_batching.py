@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from components.serving.batching import Batcher, Generation, Prompt, Sampling
+from components.serving.engine.batching import Batcher, Generation, Prompt, Sampling
 
 END = 0
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from components.serving.api import FinishReason
+from components.serving.api.wire import FinishReason
 
 log = logging.getLogger(__name__)
 

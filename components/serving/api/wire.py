@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from components.serving.refusal import RequestRefused
+from components.serving.api.refusal import RequestRefused
 
 FinishReason = Literal["stop", "length"]
 
