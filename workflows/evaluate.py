@@ -35,7 +35,7 @@ from components.registry.versions import Registry
 from workflows.home import Home, api_key
 from workflows.judged import Judged
 from workflows.references import names_version
-from workflows.steps.keys import identity_values
+from workflows.steps.identity.keys import identity_values
 
 _RESUME = "resume"
 _ASKED = "asked.json"

@@ -32,8 +32,8 @@ from components.training.config import ModelCheckpoint
 from workflows.artifacts import RegisterConfig, RegisteredVersion
 from workflows.lineage import ancestors, read_record
 from workflows.steps import StepContext
-from workflows.steps.layout import StepFolder
-from workflows.steps.payloads import read_payload
+from workflows.steps.identity.payloads import read_payload
+from workflows.steps.state.layout import StepFolder
 
 log = logging.getLogger(__name__)
 

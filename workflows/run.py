@@ -34,7 +34,7 @@ from workflows.recipes.tiny_base.chain import add_tiny_base, tiny_base_recipe
 from workflows.recipes.tiny_base.config import TinyBaseConfig
 from workflows.registration import code_version, user_name
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
 
 

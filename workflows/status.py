@@ -11,8 +11,8 @@ from components.core.store import Store, open_store
 from workflows import cluster
 from workflows.connect import connected, is_remote, run_there
 from workflows.home import Home
-from workflows.steps.layout import StepFolder
-from workflows.steps.leases import looks_held, read_lease
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.leases import looks_held, read_lease
 
 
 def show_status(home: Home, address: str | None, console: Console) -> None:

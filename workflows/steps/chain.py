@@ -17,20 +17,20 @@ from components.core.artifact import Artifact
 from components.core.config import Config, parse
 from components.core.errors import ConfigError
 from components.core.store import Store, open_store
-from workflows.steps.adoption import adopt_folder
 from workflows.steps.context import Resources
-from workflows.steps.executor import Executor, RayExecutor
 from workflows.steps.graph import Handle, Input, Node, Selection, find_node, select
-from workflows.steps.layout import check_step_name
-from workflows.steps.leases import TTL_S
 from workflows.steps.observer import Observer
-from workflows.steps.owner import Owner
-from workflows.steps.pins import add_pin, remove_pin
 from workflows.steps.planning import PlannedStep, plan_steps
-from workflows.steps.retries import Backoff
-from workflows.steps.scheduler import ChainRun
-from workflows.steps.signals import terminate_as_interrupt
-from workflows.steps.step_run import RunParts
+from workflows.steps.running.executor import Executor, RayExecutor
+from workflows.steps.running.retries import Backoff
+from workflows.steps.running.scheduler import ChainRun
+from workflows.steps.running.signals import terminate_as_interrupt
+from workflows.steps.running.step_run import RunParts
+from workflows.steps.state.adoption import adopt_folder
+from workflows.steps.state.layout import check_step_name
+from workflows.steps.state.leases import TTL_S
+from workflows.steps.state.owner import Owner
+from workflows.steps.state.pins import add_pin, remove_pin
 from workflows.steps.tracker import GuardedTracker, NullTracker, Status, Tracker
 
 

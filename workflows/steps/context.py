@@ -16,9 +16,9 @@ from typing import Any
 
 from components.core.artifact import Artifact
 from components.core.store import Store, resolve
-from workflows.steps.layout import StepFolder
-from workflows.steps.messages import Discard, Sink
-from workflows.steps.records import manifest_beside
+from workflows.steps.running.messages import Discard, Sink
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.records import manifest_beside
 
 
 @dataclass(frozen=True)

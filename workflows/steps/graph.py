@@ -14,7 +14,7 @@ from components.core.artifact import Artifact
 from components.core.config import Config
 from components.core.errors import ConfigError
 from workflows.steps.context import Resources
-from workflows.steps.keys import payload_key, step_payload
+from workflows.steps.identity.keys import payload_key, step_payload
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ In: nothing. Out: an interface whose methods do nothing, to be overridden where 
 come from the driver's main thread, in the order in which things happen.
 """
 
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 
 
 class Observer:

@@ -13,16 +13,16 @@ from components.core.artifact import Artifact
 from components.core.logs import format_duration
 from components.core.store import Store
 from workflows.steps.graph import Node, Selection
-from workflows.steps.layout import StepFolder
-from workflows.steps.leases import LeaseState, looks_held, read_lease
-from workflows.steps.payloads import (
+from workflows.steps.identity.payloads import (
     Change,
     describe_changes,
     nearest_earlier,
     read_payload,
 )
-from workflows.steps.pins import pin_for
-from workflows.steps.records import Hit, Miss, look_up
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.leases import LeaseState, looks_held, read_lease
+from workflows.steps.state.pins import pin_for
+from workflows.steps.state.records import Hit, Miss, look_up
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from components.core.logs import format_duration
-from workflows.steps.layout import StepFolder
 from workflows.steps.observer import Observer
+from workflows.steps.state.layout import StepFolder
 
 # Without a terminal, live numbers of a step are printed this often.
 METRICS_EVERY_S = 20.0

@@ -15,7 +15,7 @@ import ray
 from components.core.artifact import Artifact
 from components.core.errors import StepFailed
 from workflows.steps import Chain, NullTracker, Resources, StepContext
-from workflows.steps.retries import Backoff
+from workflows.steps.running.retries import Backoff
 
 store, log, mode = sys.argv[1:4]
 

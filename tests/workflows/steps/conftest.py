@@ -13,8 +13,8 @@ from components.core.config import Config
 from components.core.store import Store
 from workflows.steps import Chain, Observer, StepContext
 from workflows.steps.context import Resources
-from workflows.steps.retries import Backoff
-from workflows.steps.task import Done, Failed, Order, run_order
+from workflows.steps.running.retries import Backoff
+from workflows.steps.running.task import Done, Failed, Order, run_order
 
 
 class Number(Artifact):

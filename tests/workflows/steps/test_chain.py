@@ -11,7 +11,7 @@ from components.core.errors import ConfigError, StepFailed
 from components.core.store import Store
 from tests.workflows.steps.watching import MakeChain, RecordingTracker, actions
 from workflows.steps import Chain, StepContext
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 
 
 def test_runs_everything_once_and_then_hits(make_chain: MakeChain, steps: Any) -> None:

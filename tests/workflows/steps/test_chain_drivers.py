@@ -14,10 +14,10 @@ from components.core.errors import LeaseLost, Stopped
 from components.core.store import Store, resolve
 from tests.workflows.steps.watching import MakeChain, RecordingTracker, actions
 from workflows.steps import Chain, StepContext
-from workflows.steps.layout import StepFolder
-from workflows.steps.leases import Lease, LeaseWatch
-from workflows.steps.owner import Owner
-from workflows.steps.signals import kept_handlers
+from workflows.steps.running.signals import kept_handlers
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.leases import Lease, LeaseWatch
+from workflows.steps.state.owner import Owner
 
 
 def test_waits_for_another_driver_and_takes_its_result(

@@ -13,8 +13,10 @@ from components.core.artifact import Artifact
 from components.core.errors import DataError, StepFailed, StoreUnavailable
 from components.core.store import Store
 from tests.workflows.steps.watching import MakeChain, actions
-from workflows.steps import StepContext, records, scheduler, step_run
-from workflows.steps.task import Failed
+from workflows.steps import StepContext
+from workflows.steps.running import scheduler, step_run
+from workflows.steps.running.task import Failed
+from workflows.steps.state import records
 
 
 def test_a_failure_ends_with_the_resume_command(make_chain: MakeChain, steps: Any) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from components.core.errors import StepFailed
 from workflows.steps import Chain
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
 
 

@@ -17,7 +17,7 @@ from components.core.artifact import Artifact, FileEntry, Manifest
 from components.core.config import Config
 from components.core.errors import ConfigError
 from workflows.steps import Resources
-from workflows.steps.keys import (
+from workflows.steps.identity.keys import (
     artifact_digest,
     canonical_json,
     encode,
@@ -90,10 +90,10 @@ def test_inputs_count_by_digest_and_order_not_by_place() -> None:
 def test_the_key_is_the_same_in_another_process() -> None:
     code = (
         "import sys; sys.path.insert(0, '.');"
-        "from workflows.steps.keys import encode, canonical_json;"
+        "from workflows.steps.identity.keys import encode, canonical_json;"
         "print(canonical_json(encode({'a': {'y', 'x', 'z'}, 'b': [1, 1.5, None, True]})).decode())"
     )
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -14,19 +14,19 @@ from typing import Any
 from components.core.artifact import Artifact
 from components.core.errors import ArtifactError, LavaflowError
 from components.core.store import Store
-from workflows.steps import layout
-from workflows.steps.executor import Executor
 from workflows.steps.graph import Node
-from workflows.steps.keys import identity_values
-from workflows.steps.layout import StepFolder
-from workflows.steps.leases import Lease, LeaseState, LeaseWatch
+from workflows.steps.identity.keys import identity_values
+from workflows.steps.identity.payloads import write_payload
 from workflows.steps.observer import Observer
-from workflows.steps.owner import Owner
-from workflows.steps.payloads import write_payload
-from workflows.steps.pins import pin_for
-from workflows.steps.records import Hit, Miss, Record, collect_garbage, look_up, publish
-from workflows.steps.retries import Backoff, RetryBudget
-from workflows.steps.task import Done, Failed, Order
+from workflows.steps.running.executor import Executor
+from workflows.steps.running.retries import Backoff, RetryBudget
+from workflows.steps.running.task import Done, Failed, Order
+from workflows.steps.state import layout
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.leases import Lease, LeaseState, LeaseWatch
+from workflows.steps.state.owner import Owner
+from workflows.steps.state.pins import pin_for
+from workflows.steps.state.records import Hit, Miss, Record, collect_garbage, look_up, publish
 from workflows.steps.tracker import GuardedTracker, Status
 
 log = logging.getLogger(__name__)

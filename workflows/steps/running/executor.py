@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from workflows.steps.context import Resources
-from workflows.steps.messages import ActorSink, Mailbox, Sink
-from workflows.steps.signals import kept_handlers
-from workflows.steps.task import Done, Failed, Order, run_order
+from workflows.steps.running.messages import ActorSink, Mailbox, Sink
+from workflows.steps.running.signals import kept_handlers
+from workflows.steps.running.task import Done, Failed, Order, run_order
 
 log = logging.getLogger(__name__)
 

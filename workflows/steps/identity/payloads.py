@@ -13,7 +13,7 @@ from typing import Any
 from components.core.config import changed_fields
 from components.core.errors import ArtifactError
 from components.core.store import Store, encode_json
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 
 PAYLOAD_SCHEMA = 1
 

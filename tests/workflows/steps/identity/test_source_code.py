@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import ConfigError
-from workflows.steps.source_code import function_digest, module_digests, source_digest
+from workflows.steps.identity.source_code import function_digest, module_digests, source_digest
 
 PROGRAM = '''import os
 

@@ -16,7 +16,7 @@ from components.core.artifact import Artifact, Manifest
 from components.core.config import parse
 from components.core.errors import ArtifactError, ConfigError, LeaseLost
 from components.core.store import Store, encode_json, resolve
-from workflows.steps.layout import StepFolder
+from workflows.steps.state.layout import StepFolder
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from components.core.artifact import Artifact, Manifest
 from components.core.errors import ConfigError
-from workflows.steps.source_code import function_digest, module_digests
+from workflows.steps.identity.source_code import function_digest, module_digests
 
 # Raised when the payload's form changes; every key changes with it.
 KEY_SCHEMA = 1

@@ -8,9 +8,9 @@ import pytest
 
 from components.core.errors import LeaseLost
 from components.core.store import Store
-from workflows.steps.layout import StepFolder
-from workflows.steps.leases import Lease, LeaseState, LeaseWatch, looks_held, read_lease
-from workflows.steps.owner import Owner, machine_identity, process_start
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.leases import Lease, LeaseState, LeaseWatch, looks_held, read_lease
+from workflows.steps.state.owner import Owner, machine_identity, process_start
 
 FOLDER = StepFolder("step", "key")
 ME = Owner.of_this_process()

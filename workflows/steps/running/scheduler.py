@@ -14,7 +14,7 @@ from components.core.artifact import Artifact
 from components.core.errors import ConfigError, StepFailed, StoreUnavailable
 from components.core.logs import format_duration
 from workflows.steps.graph import Node, Selection
-from workflows.steps.step_run import RunParts, StepRun
+from workflows.steps.running.step_run import RunParts, StepRun
 from workflows.steps.tracker import Status
 
 log = logging.getLogger(__name__)

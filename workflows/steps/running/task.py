@@ -26,10 +26,10 @@ from components.core.scratch import scratch_folder
 from components.core.store import Store
 from components.core.store_faults import translate
 from workflows.steps.context import StepContext
-from workflows.steps.keys import artifact_digest
-from workflows.steps.layout import StepFolder
-from workflows.steps.messages import Sink
-from workflows.steps.records import write_manifest
+from workflows.steps.identity.keys import artifact_digest
+from workflows.steps.running.messages import Sink
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.records import write_manifest
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ none.
 import random
 from dataclasses import dataclass
 
-from workflows.steps.task import Failed
+from workflows.steps.running.task import Failed
 
 # Also preemptions end some day: a node that dies this often is no accident.
 MAX_PREEMPTIONS = 100

@@ -14,12 +14,12 @@ from components.core.config import parse
 from components.core.errors import ArtifactError, ConfigError
 from components.core.store import Store, resolve
 from workflows.steps.graph import Node
-from workflows.steps.keys import artifact_digest
-from workflows.steps.layout import StepFolder, new_attempt
-from workflows.steps.leases import Lease, LeaseWatch
-from workflows.steps.owner import Owner
-from workflows.steps.payloads import write_payload
-from workflows.steps.records import Hit, Record, look_up, publish, write_manifest
+from workflows.steps.identity.keys import artifact_digest
+from workflows.steps.identity.payloads import write_payload
+from workflows.steps.state.layout import StepFolder, new_attempt
+from workflows.steps.state.leases import Lease, LeaseWatch
+from workflows.steps.state.owner import Owner
+from workflows.steps.state.records import Hit, Record, look_up, publish, write_manifest
 
 
 def adopt_folder(

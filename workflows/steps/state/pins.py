@@ -12,9 +12,9 @@ from typing import Any
 
 from components.core.errors import ArtifactError, ConfigError
 from components.core.store import Store
-from workflows.steps.keys import same_but_for_code
-from workflows.steps.layout import StepFolder, pins_path
-from workflows.steps.payloads import read_payload
+from workflows.steps.identity.keys import same_but_for_code
+from workflows.steps.identity.payloads import read_payload
+from workflows.steps.state.layout import StepFolder, pins_path
 
 PIN_SCHEMA = 1
 

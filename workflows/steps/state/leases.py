@@ -22,8 +22,8 @@ from typing import Any
 
 from components.core.errors import LavaflowError, LeaseLost
 from components.core.store import Store, encode_json
-from workflows.steps.layout import StepFolder
-from workflows.steps.owner import Owner
+from workflows.steps.state.layout import StepFolder
+from workflows.steps.state.owner import Owner
 
 log = logging.getLogger(__name__)
 
