@@ -30,12 +30,12 @@ from workflows.config import PipelineConfig
 from workflows.home import Home, secrets
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe
-from workflows.recipes.tiny_base.chain import add_tiny_base, tiny_base_recipe
-from workflows.recipes.tiny_base.config import TinyBaseConfig
 from workflows.registration import code_version, user_name
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
+from workflows.tiny_base.chain import add_tiny_base, tiny_base_recipe
+from workflows.tiny_base.config import TinyBaseConfig
 
 
 @dataclass(frozen=True)

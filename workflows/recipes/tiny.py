@@ -15,7 +15,7 @@ from components.serving.config import ServingConfig
 from components.training.config import StageConfig
 from workflows.config import BaseConfig, PipelineConfig, RegistryConfig, SampleQuestions
 
-BASE = Path(__file__).parent / "tiny_base"
+BASE = Path(__file__).parents[1] / "tiny_base"
 IMAGE = ImageSpec(size_px=84, aspect="pad")
 # Each computes with one thread. Two of them leave room on two cores for some replicas of a running
 # service (0.1 each), so that the next version can be trained beside it.

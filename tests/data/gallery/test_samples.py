@@ -25,7 +25,7 @@ from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
 from tests.data.samples import jpeg, llava_row, put, write_captions
 
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
-TINY = Path(__file__).parents[3] / "workflows/recipes/tiny_base/language_model"
+TINY = Path(__file__).parents[3] / "workflows/tiny_base/language_model"
 
 
 @pytest.fixture(scope="module")

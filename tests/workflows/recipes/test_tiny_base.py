@@ -11,8 +11,8 @@ import torch
 from components.data.pocket.things import COLOURS, OBJECTS, SIGN_WORDS
 from components.model.build import build_llava
 from components.model.tokenizer import load_tokenizer
-from workflows.recipes.tiny_base import build, corpus, recipe, scenes, text_batches, vision
-from workflows.recipes.tiny_base.tokenizer import train_tokenizer, word_ids
+from workflows.tiny_base import build, corpus, recipe, scenes, text_batches, vision
+from workflows.tiny_base.tokenizer import train_tokenizer, word_ids
 
 SHIPPED = Path(build.__file__).parent
 TOWER, LANGUAGE_MODEL = SHIPPED / build.VISION_TOWER, SHIPPED / build.LANGUAGE_MODEL

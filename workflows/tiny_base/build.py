@@ -1,4 +1,4 @@
-"""Builds the tiny base: `python -m workflows.recipes.tiny_base.build [OUTPUT] [--set KEY=VALUE]`.
+"""Builds the tiny base: `python -m workflows.tiny_base.build [OUTPUT] [--set KEY=VALUE]`.
 
 In: the recipe `tiny_base`, with overrides. Out: a folder with `vision_tower/`, `language_model/`
 and `figures.json` (what was measured on scenes of the evaluation split). Needs no network and no
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from components.core.config import override
-from workflows.recipes.tiny_base.config import TinyBaseConfig
-from workflows.recipes.tiny_base.recipe import tiny_base
+from workflows.tiny_base.config import TinyBaseConfig
+from workflows.tiny_base.recipe import tiny_base
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def build_tiny_base(
 
     `report` is called with the part's name, the step and its metrics.
     """
-    from workflows.recipes.tiny_base.language import train_language_model
-    from workflows.recipes.tiny_base.vision import probe_accuracy, train_vision_tower
+    from workflows.tiny_base.language import train_language_model
+    from workflows.tiny_base.vision import probe_accuracy, train_vision_tower
 
     path = Path(output_path)
     tell = report or _log_metrics
@@ -63,7 +63,7 @@ def build_tiny_base(
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and build."""
-    parser = argparse.ArgumentParser(prog="python -m workflows.recipes.tiny_base.build")
+    parser = argparse.ArgumentParser(prog="python -m workflows.tiny_base.build")
     parser.add_argument("output", nargs="?", default="build/tiny_base", help="folder to write to")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
     options = parser.parse_args(arguments)

@@ -23,8 +23,8 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from components.data.pocket.scenes.scene import GRID
-from workflows.recipes.tiny_base.config import VisionConfig
-from workflows.recipes.tiny_base.scenes import (
+from workflows.tiny_base.config import VisionConfig
+from workflows.tiny_base.scenes import (
     GROUND,
     IMAGE_PX,
     NUM_PATCHES,

@@ -19,16 +19,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.data.pocket.questions import families as questions
 from components.model.tokenizer import load_tokenizer
-from workflows.recipes.tiny_base.config import LanguageConfig
-from workflows.recipes.tiny_base.corpus import single_question, transcripts
-from workflows.recipes.tiny_base.text_batches import (
+from workflows.tiny_base.config import LanguageConfig
+from workflows.tiny_base.corpus import single_question, transcripts
+from workflows.tiny_base.text_batches import (
     IGNORE_INDEX,
     BatchMaker,
     TextBatch,
     text_batches,
 )
-from workflows.recipes.tiny_base.tokenizer import save_tokenizer, train_tokenizer, word_ids
-from workflows.recipes.tiny_base.vision import warmup_cosine
+from workflows.tiny_base.tokenizer import save_tokenizer, train_tokenizer, word_ids
+from workflows.tiny_base.vision import warmup_cosine
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,7 @@ from components.data.pocket.scenes.scene import (
 from components.data.pocket.things import BY_NAME
 from components.data.records import Turn
 from components.data.sources.boxes import Box, box_to_text
-from workflows.recipes.tiny_base.scenes import draw_scene
+from workflows.tiny_base.scenes import draw_scene
 
 REFERENCE_TOKENS = "Reference OCR token:"
 LETTERS = "ABCD"

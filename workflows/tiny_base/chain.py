@@ -10,8 +10,8 @@ from typing import Any
 
 from components.core.artifact import Artifact
 from components.core.config import override
-from workflows.recipes.tiny_base.config import TinyBaseConfig
 from workflows.steps import Chain, Handle, Resources, StepContext
+from workflows.tiny_base.config import TinyBaseConfig
 
 
 class TinyBase(Artifact):
@@ -20,7 +20,7 @@ class TinyBase(Artifact):
 
 def tiny_base_recipe(assignments: Sequence[str] = ()) -> TinyBaseConfig:
     """Return the recipe with overrides applied."""
-    from workflows.recipes.tiny_base.recipe import tiny_base
+    from workflows.tiny_base.recipe import tiny_base
 
     return override(tiny_base(), assignments)
 
@@ -32,14 +32,14 @@ def add_tiny_base(chain: Chain, config: TinyBaseConfig) -> Handle:
         build_base,
         config=config,
         returns=TinyBase,
-        code=["workflows.recipes.tiny_base", "components.data.pocket"],
+        code=["workflows.tiny_base", "components.data.pocket"],
         resources=Resources(num_cpus=2),
     )
 
 
 def build_base(config: TinyBaseConfig, inputs: dict[str, Any], context: StepContext) -> TinyBase:
     """Step function of `tiny-base`."""
-    from workflows.recipes.tiny_base.build import build_tiny_base
+    from workflows.tiny_base.build import build_tiny_base
 
     build_tiny_base(context.output_path, config)
     return TinyBase()

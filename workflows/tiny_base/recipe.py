@@ -5,7 +5,7 @@ stages that start from them fit some minutes on two cores. Learning rates and le
 trial on two cores (see the model card for the figures they gave).
 """
 
-from workflows.recipes.tiny_base.config import LanguageConfig, TinyBaseConfig, VisionConfig
+from workflows.tiny_base.config import LanguageConfig, TinyBaseConfig, VisionConfig
 
 
 def tiny_base() -> TinyBaseConfig:

@@ -18,8 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from components.data.pocket.scenes.scene import COLUMN_NAMES, PATCHES_PER_CELL, ROW_NAMES, Scene
 from components.data.tokens import Encoded, encode_all, expand_image_tokens
-from workflows.recipes.tiny_base.corpus import Sample, draw_sample, segments_of
-from workflows.recipes.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
+from workflows.tiny_base.corpus import Sample, draw_sample, segments_of
+from workflows.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
 
 IGNORE_INDEX = -100
 POOL_SAMPLES = 384
