@@ -19,11 +19,11 @@ from rich.markup import escape
 
 from components.core.errors import LavaflowError
 from components.core.logs import setup_logging
-from workflows.convert_commands import convert_app
-from workflows.data_commands import data_app
-from workflows.evaluate_commands import evaluate_app
-from workflows.recipe_commands import adopt, pin, plan, recipes, run, submit
-from workflows.service_commands import chat, deploy, models, promote, scale, status, stop
+from workflows.commands.convert import convert_app
+from workflows.commands.data import data_app
+from workflows.commands.evaluate import evaluate_app
+from workflows.commands.recipe import adopt, pin, plan, recipes, run, submit
+from workflows.commands.service import chat, deploy, models, promote, scale, status, stop
 
 errors = Console(stderr=True)
 

@@ -27,7 +27,7 @@ from workflows.artifacts import (
 from workflows.base import BaseModel
 from workflows.config import PipelineConfig
 from workflows.home import api_key
-from workflows.samples import sample_questions
+from workflows.service.samples import sample_questions
 from workflows.steps import Chain, Handle, Resources, StepContext
 
 log = logging.getLogger(__name__)
@@ -248,7 +248,7 @@ def register_version(
     """Step function of `register`."""
     from components.evaluation.pages.report import write_report
     from components.evaluation.targets.pool import release
-    from workflows.registration import register_model
+    from workflows.registration.register import register_model
 
     # All scores are there: what the evaluators hold is wanted by the service.
     release(inputs["model"].digest)

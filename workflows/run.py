@@ -25,12 +25,12 @@ from components.serving.config import ServingConfig
 from workflows import pipeline, show
 from workflows.artifacts import Deployment
 from workflows.base import read_base
-from workflows.cluster import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
+from workflows.cluster.local import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
 from workflows.config import PipelineConfig
 from workflows.home import Home, secrets
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe
-from workflows.registration import code_version, user_name
+from workflows.registration.register import code_version, user_name
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver

@@ -19,11 +19,11 @@ import httpx
 import psutil
 import pytest
 
-from workflows.submit import run_python
+from workflows.cluster.submit import run_python
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-CONNECT = "import sys; from workflows.cluster import ensure_cluster; ensure_cluster('auto');"
+CONNECT = "import sys; from workflows.cluster.local import ensure_cluster; ensure_cluster('auto');"
 DEPLOY = f"""{CONNECT}
 from components.serving.service import app
 from components.serving.config import ServingConfig
@@ -31,7 +31,7 @@ config = ServingConfig(port=int(sys.argv[2]), max_new_tokens=20)
 print('deployed', app.deploy(sys.argv[1], config, 'pocket', '1').url)
 """
 SCALE = f"""{CONNECT}
-from workflows.scale import scale, replica_range
+from workflows.service.scale import scale, replica_range
 print(scale('auto', replica_range(int(sys.argv[1]), None, None)))
 """
 ROLL_OVER = f"""{CONNECT}

@@ -26,7 +26,7 @@ def checkpoints(tiny_checkpoint: Path, other_checkpoint: Path) -> dict[str, str]
 def cluster() -> Iterator[None]:
     import ray
 
-    from workflows.cluster import ensure_cluster
+    from workflows.cluster.local import ensure_cluster
 
     ensure_cluster(num_cpus=2)
     yield

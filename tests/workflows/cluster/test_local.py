@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from components.core.errors import ClusterError
-from workflows import cluster
-from workflows.cluster import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
+from workflows.cluster import local as cluster
+from workflows.cluster.local import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
 
-ASK = """import sys, ray; from workflows.cluster import KeptCluster, ensure_cluster
+ASK = """import sys, ray; from workflows.cluster.local import KeptCluster, ensure_cluster
 ensure_cluster(KeptCluster(sys.argv[1], 0, 0))
 import components.core.errors as errors
 @ray.remote

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 from components.core.errors import ConfigError
 from components.serving.config import ReplicaRange
-from workflows.cluster import ensure_cluster
-from workflows.submit import run_remote
+from workflows.cluster.local import ensure_cluster
+from workflows.cluster.submit import run_remote
 
 log = logging.getLogger(__name__)
 

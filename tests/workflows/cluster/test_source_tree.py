@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import ClusterError
-from workflows import source_tree
-from workflows.source_tree import project_root, runtime_environment, source_files
+from workflows.cluster import source_tree
+from workflows.cluster.source_tree import project_root, runtime_environment, source_files
 
 
 @pytest.fixture
@@ -85,6 +85,6 @@ def test_an_installed_wheel_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 def test_this_checkout_fits() -> None:
     root = project_root()
     assert root is not None
-    assert "workflows/source_tree.py" in source_files(root)
+    assert "workflows/cluster/source_tree.py" in source_files(root)
     with runtime_environment() as environment:
         assert (Path(environment["working_dir"]) / "components/core/errors.py").is_file()

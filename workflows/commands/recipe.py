@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from workflows.home import open_home
-from workflows.options import (
+from workflows.commands.options import (
     ForceOption,
     FromOption,
     HomeOption,
@@ -24,6 +23,7 @@ from workflows.options import (
     StoreOption,
     TrackingOption,
 )
+from workflows.home import open_home
 
 console = Console()
 
@@ -138,7 +138,7 @@ def submit(
 
     The service stays up on the cluster when the job has ended. Submitting again resumes.
     """
-    from workflows.submit import submit as submit_job
+    from workflows.cluster.submit import submit as submit_job
 
     where = open_home(home, store, tracking)
     code = submit_job(

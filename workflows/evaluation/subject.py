@@ -14,7 +14,7 @@ from components.evaluation.targets.checkpoint import Target
 from components.model.folders import local_folder, pin
 from workflows.base import folder_digest
 from workflows.home import Home, api_key
-from workflows.references import find_version, names_version
+from workflows.registration.references import find_version, names_version
 
 OURS = "lavaflow.json"
 """The file by which a folder is known as a model of lavaflow."""

@@ -18,7 +18,7 @@ from tests.conftest import BUCKET
 from tests.training.tiny import write_base
 from tests.workflows.command_line import Lavaflow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

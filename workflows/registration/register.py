@@ -30,14 +30,14 @@ from components.registry.scores import ScoreRow
 from components.registry.versions import Registration, Registry, ResolvedVersion
 from components.training.config import ModelCheckpoint
 from workflows.artifacts import RegisterConfig, RegisteredVersion
-from workflows.lineage import ancestors, read_record
+from workflows.registration.lineage import ancestors, read_record
 from workflows.steps import StepContext
 from workflows.steps.identity.payloads import read_payload
 from workflows.steps.state.layout import StepFolder
 
 log = logging.getLogger(__name__)
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def register_model(

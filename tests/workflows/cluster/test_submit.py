@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import ClusterError
-from workflows import submit
+from workflows.cluster import submit
 
 
 class FakeClient:
@@ -135,7 +135,7 @@ def test_a_broken_line_waits_for_the_end(
 def test_a_local_store_is_warned_about_when_the_head_is_elsewhere(
     client: FakeClient, store: str, address: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING, logger="workflows.submit"):
+    with caplog.at_level(logging.WARNING, logger="workflows.cluster.submit"):
         submit.submit("tiny", [], address, store=store, write=lambda _: None)
     assert ("is a path on this machine" in caplog.text) is warned
 

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from components.core.logs import format_duration
 from components.core.store import Store, open_store
-from workflows import cluster
-from workflows.connect import connected, is_remote, run_there
+from workflows.cluster import local as cluster
+from workflows.cluster.connect import connected, is_remote, run_there
 from workflows.home import Home
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.state.leases import looks_held, read_lease
@@ -32,7 +32,7 @@ def _print_service(home: Home, address: str | None, console: Console) -> None:
         return
     with connected(home, address):
         from components.serving.service import app
-        from workflows.scale import service_row
+        from workflows.service.scale import service_row
 
         status = app.service_status()
     if status is None:

@@ -16,12 +16,12 @@ from components.core.errors import LavaflowError, RegistryError
 from components.registry import names
 from components.registry.versions import Registry, ResolvedVersion
 from components.serving.config import ServingConfig
-from workflows import cluster
-from workflows.connect import connected, is_remote, run_there
+from workflows.cluster import local as cluster
+from workflows.cluster.connect import connected, is_remote, run_there
 from workflows.home import Home, secrets
-from workflows.promote import only_model
 from workflows.recipes import RECIPES, get_recipe
-from workflows.references import with_checkpoint
+from workflows.registration.references import with_checkpoint
+from workflows.service.promote import only_model
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -59,7 +59,7 @@ def scale_service(
     console: Console,
 ) -> None:
     """Change the replica numbers of the running service."""
-    from workflows.scale import replica_range, scale_remotely, service_row
+    from workflows.service.scale import replica_range, scale_remotely, service_row
 
     wanted = replica_range(replicas, minimum, maximum)
     if is_remote(address):

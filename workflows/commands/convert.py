@@ -17,10 +17,10 @@ from rich.markup import escape
 from components.core.errors import ConfigError
 from components.core.logs import progress
 from components.core.store import local_copy
+from workflows.commands.options import HomeOption, TrackingOption
+from workflows.commands.quiet import quieten_transformers
 from workflows.home import open_home
-from workflows.options import HomeOption, TrackingOption
-from workflows.quiet import quieten_transformers
-from workflows.references import find_version, names_version
+from workflows.registration.references import find_version, names_version
 
 console = Console()
 

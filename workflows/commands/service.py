@@ -10,8 +10,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from workflows.commands.options import (
+    AddressOption,
+    HomeOption,
+    ModelOption,
+    StoreOption,
+    TrackingOption,
+)
 from workflows.home import open_home
-from workflows.options import AddressOption, HomeOption, ModelOption, StoreOption, TrackingOption
 
 console = Console()
 
@@ -23,7 +29,7 @@ def status(
     home: HomeOption = None,
 ) -> None:
     """Show the running service, the steps in the store and who is running them."""
-    from workflows.status import show_status
+    from workflows.service.status import show_status
 
     show_status(open_home(home, store, tracking), address, console)
 
@@ -44,7 +50,7 @@ def promote(
     home: HomeOption = None,
 ) -> None:
     """Make a version champion if the gate passes it, and roll the running service over to it."""
-    from workflows.promote import promote_version
+    from workflows.service.promote import promote_version
 
     promote_version(
         open_home(home, store, tracking),
@@ -73,7 +79,7 @@ def scale(
     home: HomeOption = None,
 ) -> None:
     """Change the number of replicas of the running service, without restarting any."""
-    from workflows.daily import scale_service
+    from workflows.service.daily import scale_service
 
     scale_service(open_home(home), address, replicas, minimum, maximum, console)
 
@@ -96,7 +102,7 @@ def deploy(
     home: HomeOption = None,
 ) -> None:
     """Serve a registered model, here or on the cluster of an address; lavaflow stop ends it."""
-    from workflows.daily import deploy_model
+    from workflows.service.daily import deploy_model
 
     deploy_model(open_home(home, store, tracking), reference, address, port, console)
 
@@ -112,7 +118,7 @@ def chat(
     home: HomeOption = None,
 ) -> None:
     """Ask the running service a question about a picture."""
-    from workflows.daily import chat_once
+    from workflows.service.daily import chat_once
 
     chat_once(open_home(home), image, question, url, max_tokens)
 
@@ -124,13 +130,13 @@ def models(
     home: HomeOption = None,
 ) -> None:
     """List registered models: versions, aliases, scores."""
-    from workflows.daily import list_models
+    from workflows.service.daily import list_models
 
     list_models(open_home(home, store, tracking), model, console)
 
 
 def stop(home: HomeOption = None) -> None:
     """Stop the service and the cluster that --keep or deploy left running on this machine."""
-    from workflows.daily import stop_local
+    from workflows.service.daily import stop_local
 
     stop_local(open_home(home), console)

@@ -32,9 +32,9 @@ from components.evaluation.scoring.score import SCORES
 from components.evaluation.submissions import Written, get_submission, submission_folder
 from components.evaluation.targets.checkpoint import Target
 from components.registry.versions import Registry
+from workflows.evaluation.subject import Judged
 from workflows.home import Home, api_key
-from workflows.judged import Judged
-from workflows.references import names_version
+from workflows.registration.references import names_version
 from workflows.steps.identity.keys import identity_values
 
 _RESUME = "resume"

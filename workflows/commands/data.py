@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 console = Console()
 
-TINY_LANGUAGE_MODEL = Path(__file__).parent / "tiny_base" / "language_model"
+TINY_LANGUAGE_MODEL = Path(__file__).parents[1] / "tiny_base" / "language_model"
 PATCH_PX = 14
 """Side of a patch of the vision tower, in pixels (CLIP-L/14 and the tiny one)."""
 PREPARED = "prepared.json"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import typer
 
 from components.core.errors import ClusterError
-from workflows import cluster
+from workflows.cluster import local as cluster
 from workflows.home import Home, secrets
 
 
@@ -24,7 +24,7 @@ def run_there(
     home: Home, address: str, arguments: Sequence[str], *, addresses: bool = True
 ) -> None:
     """Run `lavaflow ARGUMENTS --address auto` as a job on the cluster and exit with its status."""
-    from workflows.submit import run_remote
+    from workflows.cluster.submit import run_remote
 
     options = ["--store", home.store_uri, "--tracking-uri", home.tracking_uri] if addresses else []
     code = run_remote([*arguments, *options, "--address", "auto"], address, env_vars=secrets())

@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.core.errors import ClusterError
-from workflows.cluster import use_token
-from workflows.source_tree import runtime_environment
+from workflows.cluster.local import use_token
+from workflows.cluster.source_tree import runtime_environment
 
 log = logging.getLogger(__name__)
 

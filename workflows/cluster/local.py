@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import ClusterError
-from workflows.source_tree import project_root
+from workflows.cluster.source_tree import project_root
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _prepare_environment() -> None:
 
 
 def _connect_with_code(address: str, options: dict[str, Any], env_vars: Mapping[str, str]) -> None:
-    from workflows.source_tree import runtime_environment
+    from workflows.cluster.source_tree import runtime_environment
 
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         # A Ray job has its environment already, and Ray refuses a second one.
@@ -212,7 +212,7 @@ def keep_cluster(state_file: Path, num_cpus: int | None = None) -> KeptCluster:
     _prepare_environment()
     state_file.parent.mkdir(parents=True, exist_ok=True)
     log_path = state_file.with_suffix(".log")
-    command = [sys.executable, "-m", "workflows.cluster_host", str(state_file), str(num_cpus or 0)]
+    command = [sys.executable, "-m", "workflows.cluster.host", str(state_file), str(num_cpus or 0)]
     with log_path.open("w") as output:
         # A session of its own: neither Ctrl-C here nor the end of this terminal reaches it.
         host = subprocess.Popen(

@@ -26,7 +26,7 @@ MAX_BYTES = 100 * 2**20
 
 def project_root() -> Path | None:
     """Return the checkout that this process runs from, or None for an installed wheel."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return root if (root / "pyproject.toml").is_file() else None
 
 

@@ -1,7 +1,7 @@
 """The commands that judge models: `lavaflow eval`, `score`, `compare` and `submission`.
 
 In: options of the command line. Out: tables on the terminal, folders with every answer. The work is
-in `workflows/evaluate.py` and the evaluation floor, imported when a command runs.
+in `workflows/evaluation/evaluate.py` and the evaluation floor, imported when a command runs.
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
+from workflows.commands.options import HomeOption, StoreOption, TrackingOption
+from workflows.commands.quiet import quieten_transformers
 from workflows.home import open_home
-from workflows.options import HomeOption, StoreOption, TrackingOption
-from workflows.quiet import quieten_transformers
 
 if TYPE_CHECKING:
     from components.evaluation.config import JudgeConfig
@@ -113,8 +113,8 @@ def eval_(
 ) -> None:
     """Judge any model on the benchmarks; the same command goes on after an interruption."""
     from components.evaluation.config import REPORT, EvaluationConfig
-    from workflows import evaluate
-    from workflows.judged import find_model
+    from workflows.evaluation import evaluate
+    from workflows.evaluation.subject import find_model
 
     quieten_transformers()
     where = open_home(home, store, tracking)
@@ -152,7 +152,7 @@ def score(
     """
     from components.evaluation.scoring.score import score_predictions
     from components.evaluation.scoring.seeds import seeds_table, summarise_seeds
-    from workflows import evaluate
+    from workflows.evaluation import evaluate
 
     places = evaluate.result_folders(folders)
     found = [score_predictions(place, seed=seed) for place in places]
@@ -196,7 +196,7 @@ def compare(
         compare_models,
         comparison_table,
     )
-    from workflows import evaluate
+    from workflows.evaluation import evaluate
 
     where = open_home(home, store, tracking)
     (a_folders, a_name), (b_folders, b_name) = (evaluate.results_of(where, side) for side in (a, b))
@@ -234,8 +234,8 @@ def submission(
     """Answer a benchmark whose server keeps the right answers, and write the file it takes."""
     from components.evaluation.config import EvaluationConfig
     from components.evaluation.submissions import get_submission
-    from workflows import evaluate
-    from workflows.judged import find_model
+    from workflows.evaluation import evaluate
+    from workflows.evaluation.subject import find_model
 
     quieten_transformers()
     server = get_submission(name).server

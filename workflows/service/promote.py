@@ -13,11 +13,11 @@ from components.core.store import open_store
 from components.registry.ledger import Ledger
 from components.registry.promotion import Promotion, promote
 from components.registry.versions import Registry
+from workflows.cluster.connect import connected, is_remote, run_there
 from workflows.config import RegistryConfig
-from workflows.connect import connected, is_remote, run_there
 from workflows.home import Home
 from workflows.recipes import RECIPES, get_recipe
-from workflows.registration import scores_with_questions, user_name
+from workflows.registration.register import scores_with_questions, user_name
 
 
 def promote_version(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.data.samples import jpeg, llava_row, put
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD = [llava_row(str(n), "a.jpg", "<image>\nWhat is this?", f"a cat {n}") for n in range(3)]
 BAD = [
     llava_row("missing", "none.jpg", "<image>\nWhat?", "a cat"),

@@ -4,7 +4,7 @@ import pytest
 
 from components.core.errors import ConfigError
 from components.serving.config import ReplicaRange, ServedModel
-from workflows import scale
+from workflows.service import scale
 
 
 @pytest.mark.parametrize(
