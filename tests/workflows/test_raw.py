@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from tests.data.test_raw_folder import upload
+from tests.data.raw.test_folder import upload
 
 from components.core.errors import ConfigError
 from tests.conftest import BUCKET

@@ -5,7 +5,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.data.sources.test_messages import chat
+from tests.data.test_chat import chat
 
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError

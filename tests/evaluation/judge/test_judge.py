@@ -225,7 +225,7 @@ def test_the_name_that_the_endpoint_gives_itself_is_remembered() -> None:
 
 KILLED = """
 import sys
-from tests.evaluation.test_judge import Judge, config, judge_all
+from tests.evaluation.judge.test_judge import Judge, config, judge_all
 judge_all(Judge(config(sys.argv[1], max_concurrency=1), None, sys.argv[2]), count=8)
 """
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tests.model.test_attention import SIZES
+from tests.model.attention.test_packed import SIZES
 from transformers import AutoModelForCausalLM
 from transformers.models.auto import CONFIG_MAPPING
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.training.test_checkpointing import Pieces
+from tests.training.checkpoints.test_checkpointing import Pieces
 
 from components.core.errors import ConfigError, StoreError
 from components.training.checkpoints.checkpointing import Progress, take_snapshot
