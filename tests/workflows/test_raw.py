@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from tests.data.raw.test_folder import upload
 
 from components.core.errors import ConfigError
 from tests.conftest import BUCKET
+from tests.data.raw.test_folder import upload
 from tests.data.samples import put
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe

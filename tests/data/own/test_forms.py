@@ -5,7 +5,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.data.test_chat import chat
 
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from components.data.raw import json_files
 from components.data.records import Record, Rejected
 from components.data.shards import ImageReader, RowReader
 from tests.data.samples import IMAGE_TOKEN_ID, jpeg, llava_row, put
+from tests.data.test_chat import chat
 
 PICTURES = {name: jpeg(seed) for seed, name in enumerate(("a.jpg", "b.jpg"))}
 PAIRS = [("a.jpg", "What is this?", "a cat"), ("b.jpg", "And that?", "a dog")]

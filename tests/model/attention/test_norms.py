@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from tests.model.attention.test_packed import SIZES
 from transformers import AutoModelForCausalLM
 from transformers.models.auto import CONFIG_MAPPING
 
@@ -12,6 +11,7 @@ from components.model.attention import norms
 from components.model.attention.cpu_attention import half_positions
 from components.model.attention.norms import fuse_norms, plain_norms
 from components.model.attention.packed import PACKABLE
+from tests.model.attention.test_packed import SIZES
 
 
 def language_model(kind):

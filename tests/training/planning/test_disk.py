@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.training.checkpoints.test_checkpointing import Pieces
 
 from components.core.errors import ConfigError, StoreError
 from components.training.checkpoints.checkpointing import Progress, take_snapshot
 from components.training.planning.disk import DiskNeed, disk_need, dry_save
+from tests.training.checkpoints.test_checkpointing import Pieces
 from tests.training.tiny import stage
 
 NEED = DiskNeed(checkpoint=3_000, model=500, stored_checkpoints=3)
