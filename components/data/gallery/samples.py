@@ -51,7 +51,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Span:
     """A stretch of a sample's tokens, written out; an answer is what training learns."""
 
     text: str
@@ -65,7 +65,7 @@ class Shown:
     id: str
     source: str
     where: str
-    pieces: tuple[Piece, ...]
+    spans: tuple[Span, ...]
     num_tokens: int
     num_supervised: int
     pixels: NDArray[np.uint8] | None = None
@@ -168,15 +168,15 @@ def show_prepared(
     )
 
 
-def pieces_of(
+def spans_of(
     input_ids: Sequence[int], labels: Sequence[int], tokenizer: Tokenizer, image_token_id: int
-) -> tuple[Piece, ...]:
+) -> tuple[Span, ...]:
     """Return the text of the ids, cut where supervision begins or ends and at images."""
-    pieces: list[Piece] = []
+    spans: list[Span] = []
     text, start = "", 0
     for end in range(len(input_ids)):
         if input_ids[end] == image_token_id:
-            pieces.append(Piece("", "image"))
+            spans.append(Span("", "image"))
             text, start = "", end + 1
             continue
         kind: Literal["prompt", "answer"] = "prompt" if labels[end] == IGNORE_INDEX else "answer"
@@ -186,13 +186,13 @@ def pieces_of(
             or (labels[end + 1] == IGNORE_INDEX) != (kind == "prompt")
         )
         if at_edge:
-            # Decoded from the chunk's start: a piece alone would lose its leading space.
+            # Decoded from the chunk's start: a span alone would lose its leading space.
             whole = tokenizer.decode(
                 list(input_ids[start : end + 1]), clean_up_tokenization_spaces=False
             )
-            pieces.append(Piece(whole[len(text) :], kind))
+            spans.append(Span(whole[len(text) :], kind))
             text = whole
-    return tuple(pieces)
+    return tuple(spans)
 
 
 @dataclass(slots=True)
@@ -272,7 +272,7 @@ def _shown(
         name,
         source,
         where,
-        pieces_of(encoded.input_ids, encoded.labels, view.tokenizer, view.image_token_id),
+        spans_of(encoded.input_ids, encoded.labels, view.tokenizer, view.image_token_id),
         _num_positions(encoded, view),
         encoded.num_supervised,
         pixels,

@@ -14,7 +14,7 @@ from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import ImageSpec, PrepareConfig
 from components.data.conversation import render, transcript
 from components.data.gallery.page import gallery_page
-from components.data.gallery.samples import View, pieces_of, show_own, show_prepared
+from components.data.gallery.samples import View, show_own, show_prepared, spans_of
 from components.data.images import load
 from components.data.own.forms import open_own
 from components.data.prepare.passes import prepare
@@ -60,13 +60,13 @@ def test_the_text_shown_is_the_text_rendered(view):
     ]
     segments = render(turns, "vicuna_v1", has_image=True)
     encoded = encode(segments, view.tokenizer, view.image_token_id)
-    pieces = pieces_of(encoded.input_ids, encoded.labels, view.tokenizer, view.image_token_id)
-    assert [piece.kind for piece in pieces] == [
+    spans = spans_of(encoded.input_ids, encoded.labels, view.tokenizer, view.image_token_id)
+    assert [span.kind for span in spans] == [
         *("prompt", "image", "prompt", "answer", "prompt", "answer")
     ]
-    text = "".join("<image>" if piece.kind == "image" else piece.text for piece in pieces)
+    text = "".join("<image>" if span.kind == "image" else span.text for span in spans)
     assert text.removeprefix("<s>").lstrip() == transcript(segments)
-    assert [piece.text for piece in pieces if piece.kind == "answer"] == [
+    assert [span.text for span in spans if span.kind == "answer"] == [
         " a cat, \u00e9 \u732b</s>",
         " USER: dog</s>",
     ]
@@ -123,7 +123,7 @@ def test_prepared_data_is_shown_as_it_was_prepared(tmp_path, view):
     for sample in gallery.samples:
         path = tmp_path / "raw" / sample.where
         assert np.array_equal(sample.pixels, load(path, gallery.view.image))
-        assert [piece.kind for piece in sample.pieces] == ["prompt", "image", "answer"]
+        assert [span.kind for span in sample.spans] == ["prompt", "image", "answer"]
     with pytest.raises(ArtifactError, match="run prepare first"):
         show_prepared(tmp_path, view, number=3)
     with pytest.raises(ConfigError, match="image token"):
