@@ -15,6 +15,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+MOST_CHARACTERS = 1500
+"""Longer texts are cut, so that no single one fills the page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -36,6 +39,13 @@ def embedded(image: Image.Image, small: bool, kind: str = "PNG", **options: Any)
     return Picture(f"data:image/{kind.lower()};base64,{data}", small)
 
 
+def cut(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return the beginning of a long text and how much is missing."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]} ... ({len(text) - most:,} characters more)"
+
+
 def render(template: str, **facts: Any) -> str:
     """Return the template's text with the facts; one that is missing is an error."""
     return _environment().get_template(template).render(facts)
@@ -51,5 +61,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["as"] = format  # {{ 1234|as(",") }} is 1,234
+    environment.filters |= {"as": format, "cut": cut}  # {{ 1234|as(",") }} is 1,234
     return environment

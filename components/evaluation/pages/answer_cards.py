@@ -1,39 +1,49 @@
 """Single answers with their pictures, drawn by seed, right and wrong ones.
 
-In: the answers of a result, and the raw folder where the pictures lie. Out: HTML cards; pictures
-are embedded small. Predictions name pictures without their folder, so the benchmark's own reader
-finds them again; where it cannot, the card says why.
+In: the answers of a result, and the raw folder where the pictures lie. Out: the facts of cards
+(`macros.html`). Predictions name pictures without their folder, so the benchmark's own reader finds
+them again; where it cannot, the card says why.
 """
 
-import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from html import escape
-from io import BytesIO
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
+from typing import TypeVar
 
 from components.core.errors import LavaflowError
+from components.core.pages.page import Picture, embedded
 from components.data.images import decode
 from components.evaluation.benchmark import Question, get_benchmark
-from components.evaluation.pages.results import Answer
+from components.evaluation.pages.results import AnsweredQuestion
+from components.evaluation.scoring.comparison import ChangedQuestion
 
 SIDE_PX = 288
 """Pictures are made to fit a square of this side."""
-MOST_CHARACTERS = 1500
-"""Longer prompts and outputs are cut, so that no single answer fills the page."""
 _JPEG_QUALITY = 80
 _SMALL_PX = 128
 
+Asked = TypeVar("Asked", AnsweredQuestion, ChangedQuestion)
 
-class Pictures:
+
+@dataclass(frozen=True)
+class Card:
+    kind: str
+    """`right`, `wrong` or `partly`: the colour."""
+    verdict: str
+    question_id: str
+    prompt: str
+    picture: Picture
+    lines: list[tuple[str, str | None, str]]
+    """Name, text (None where there is none) and a remark on it."""
+
+
+class QuestionPictures:
     """Finds the pictures of one benchmark's questions below a raw folder."""
 
     def __init__(self, benchmark: str, raw_root: str | Path | None) -> None:
         self.questions: Mapping[str, Question] = {}
-        self.problem = ""
-        """Why no picture can be shown."""
+        self.problem = "picture not shown: the raw folder has no such question"
         if raw_root is None:
             self.problem = "picture not shown: no raw folder was given"
             return
@@ -45,60 +55,69 @@ class Pictures:
         else:
             self.questions = {question.id: question for question in listed}
 
-    def html(self, question_id: str) -> str:
-        """Return the picture as an element, or the reason why there is none."""
+    def picture(self, question_id: str) -> Picture:
+        """Return the picture of a question, or the reason why there is none."""
         question = self.questions.get(question_id)
         if question is None:
-            reason = self.problem or "picture not shown: the raw folder has no such question"
-            return f'<div class="none">{escape(reason)}</div>'
+            return Picture(reason=self.problem)
         source = question.image_bytes or question.image_path
         if source is None:
-            return '<div class="none">text only</div>'
+            return Picture()
         try:
-            return _element(decode(source), question_id)
+            image = decode(source)
         except LavaflowError as error:
-            return f'<div class="none bad">{escape(str(error))}</div>'
+            return Picture(reason=str(error), bad=True)
+        image.thumbnail((SIDE_PX, SIDE_PX))
+        if max(image.size) <= _SMALL_PX:  # each pixel counts, and PNG is small enough
+            return embedded(image, small=True)
+        return embedded(image, small=False, kind="JPEG", quality=_JPEG_QUALITY)
 
 
-def draw(answers: Sequence[Answer], number: int, seed: int) -> list[Answer]:
+def shuffled(questions: Iterable[Asked], seed: int) -> list[Asked]:
+    """Return the questions in an order that is the same for the same seed whatever theirs was."""
+    return sorted(
+        questions,
+        key=lambda each: hashlib.sha256(f"{seed}/{each.question_id}".encode()).hexdigest(),
+    )
+
+
+def draw(answers: Sequence[AnsweredQuestion], number: int, seed: int) -> list[AnsweredQuestion]:
     """Return up to `number` answers, half of them right where there are so many, wrong ones first;
     the same for the same seed whatever the order of the answers.
     """
-    order = sorted(
-        answers,
-        key=lambda each: hashlib.sha256(f"{seed}/{each.question_id}".encode()).hexdigest(),
-    )
+    order = shuffled(answers, seed)
     wrong = [each for each in order if each.score < 0.5]
     right = [each for each in order if each.score >= 0.5]
     num_wrong = min(len(wrong), max(number // 2, number - len(right)))
     return wrong[:num_wrong] + right[: number - num_wrong]
 
 
-def card(answer: Answer, pictures: Pictures) -> str:
-    """Return one answer as an element."""
-    kind, word = verdict(answer.raw, answer.score)
-    picture = (
-        pictures.html(answer.question_id)
-        if answer.has_picture
-        else '<div class="none">text only</div>'
-    )
-    lines = [("output", output(answer.raw))]
+def answer_card(answer: AnsweredQuestion, pictures: QuestionPictures) -> Card:
+    """Return the card of one model's answer."""
+    lines: list[tuple[str, str | None, str]] = [("output", answer.raw, "")]
     if answer.raw is not None and answer.answer != answer.raw:
-        lines.append(("read as", output(answer.answer)))
-    lines.append(("target", f'<span class="said">{escape(cut(answer.target))}</span>'))
+        lines.append(("read as", answer.answer, ""))
+    lines.append(("target", answer.target, ""))
     if answer.blind_raw is not None:
-        lines.append(("blind", output(answer.blind_raw)))
-    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in lines)
-    return (
-        f'<article class="card {kind}">{picture}'
-        f'<div class="about"><b class="verdict">{word}</b> '
-        f"<span>{escape(cut(answer.question_id, 120))}</span></div>"
-        f'<div class="prompt">{escape(cut(answer.prompt))}</div><dl>{listed}</dl></article>'
-    )
+        lines.append(("blind", answer.blind_raw, ""))
+    picture = pictures.picture(answer.question_id) if answer.has_picture else Picture()
+    kind, word = _verdict(answer.raw, answer.score)
+    return Card(kind, word, answer.question_id, answer.prompt, picture, lines)
 
 
-def verdict(raw: str | None, score: float) -> tuple[str, str]:
-    """Return the style class of an answer and its judgement in words."""
+def changed_card(changed: ChangedQuestion, pictures: QuestionPictures) -> Card:
+    """Return the card of a question that models A and B score differently."""
+    kind, word = ("right", "gained") if changed.b_score > changed.a_score else ("wrong", "lost")
+    picture = pictures.picture(changed.question_id)
+    return Card(kind, word, changed.question_id, changed.prompt, picture, [
+        ("A", changed.a_raw, _verdict(changed.a_raw, changed.a_score)[1]),
+        ("B", changed.b_raw, _verdict(changed.b_raw, changed.b_score)[1]),
+        ("target", changed.target, ""),
+    ])  # fmt: skip
+
+
+def _verdict(raw: str | None, score: float) -> tuple[str, str]:
+    """Return the kind of an answer and its judgement in words."""
     if raw is None:
         return "wrong", "no answer"
     if score >= 1.0:
@@ -106,36 +125,3 @@ def verdict(raw: str | None, score: float) -> tuple[str, str]:
     if score <= 0.0:
         return "wrong", "wrong"
     return "partly", f"{100 * score:.0f}% right"
-
-
-def output(text: str | None) -> str:
-    """Return what a model said as an element; that it said nothing is said."""
-    if text is None:
-        return '<span class="soft">none</span>'
-    if not text.strip():
-        return '<span class="soft">(empty)</span>'
-    return f'<span class="said">{escape(cut(text))}</span>'
-
-
-def cut(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Return the beginning of a long text and how much is missing."""
-    if len(text) <= most:
-        return text
-    return f"{text[:most]} ... ({len(text) - most:,} characters more)"
-
-
-def _element(image: Image.Image, name: str) -> str:
-    image.thumbnail((SIDE_PX, SIDE_PX))
-    small = max(image.size) <= _SMALL_PX
-    file = BytesIO()
-    if small:  # each pixel counts, and PNG is small enough
-        image.save(file, "PNG")
-    else:
-        image.save(file, "JPEG", quality=_JPEG_QUALITY)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
-    kind = "png" if small else "jpeg"
-    size = ' class="small"' if small else ""
-    return (
-        f'<div class="picture"><img{size} alt="picture of {escape(cut(name, 120), quote=True)}" '
-        f'src="data:image/{kind};base64,{data}"></div>'
-    )

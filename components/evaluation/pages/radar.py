@@ -1,22 +1,21 @@
-"""The radar chart of several benchmarks and models, as inline SVG.
+"""The radar chart of several benchmarks and models: where its lines, marks and labels lie.
 
-In: axes, and per model one value an axis. Out: SVG text without script; colours come from the
-page's style (classes `series0`, `series1` ...). Each axis begins at 0 in the middle: a shape twice
-as far out is twice the score, unlike charts whose axes begin at the weakest model.
+In: axes, and per model one value an axis. Out: the facts of `radar.html`, inline SVG whose colours
+come from the page's style. Each axis begins at 0 in the middle: a shape twice as far out is twice
+the score, unlike charts whose axes begin at the weakest model.
 """
 
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-_WIDTH, _HEIGHT = 680, 530
 _X, _Y, _RADIUS = 340.0, 268.0, 190.0
 _RINGS = 4
 _LABEL_CHARACTERS = 11
-_LINE_EM = 1.15
 LEAST_AXES = 3
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -36,102 +35,102 @@ class Series:
     highs: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class Label:
+    """An axis's title in lines, and the first model's value below it."""
+
+    x: float
+    y: float
+    anchor: str
+    rise: float
+    """From the place to the first line, in em, as the style enlarges text on phones."""
+    lines: list[str]
+    value: float | None
+    rim: float
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One model; `line` and `band` are paths of SVG."""
+
+    name: str
+    line: str
+    band: str
+    marks: list[tuple[str, float, float, float]]
+    """Title of the axis, value and place."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    rings: list[str]
+    labels: list[Label]
+    shapes: list[Shape]
+    """The first is drawn last, on top."""
+    width: int = 680
+    height: int = 530
+    line_em: float = 1.15
+
+
 def rim_above(values: Sequence[float]) -> float:
     """Return the multiple of 10 that holds all values, 10 to 100."""
     return float(min(100, max(10, 10 * math.ceil(max(values) / 10 - 1e-9))))
 
 
-def radar(axes: Sequence[Axis], series: Sequence[Series]) -> str:
-    """Return the chart; the first series is drawn last, on top."""
-    grid = [_ring(axes, (ring + 1) / _RINGS) for ring in range(_RINGS)]
-    for place, axis in enumerate(axes):
-        x, y = _point(place, len(axes), 1.0)
-        grid.append(f'<line class="grid" x1="{_X}" y1="{_Y}" x2="{x:.1f}" y2="{y:.1f}"/>')
-        grid.append(_label(axis, place, len(axes), series[0].values[place] if series else None))
-    shapes = [_shape(axes, each, number) for number, each in reversed(list(enumerate(series)))]
-    names = ", ".join(each.name for each in series)
-    return (
-        f'<svg class="radar" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="Radar chart of {escape(names, quote=True)}">{"".join(grid + shapes)}</svg>'
-    )
+def radar(axes: Sequence[Axis], series: Sequence[Series]) -> Chart:
+    """Return the chart of one or more models."""
+    count = len(axes)
+    rings = [
+        _path([_point(place, count, (ring + 1) / _RINGS) for place in range(count)]) + "Z"
+        for ring in range(_RINGS)
+    ]
+    spokes = [_path([(_X, _Y), _point(place, count, 1.0)]) for place in range(count)]
+    labels = [_label(axes, place, series[0].values[place]) for place in range(count)]
+    return Chart(rings + spokes, labels, [_shape(axes, each) for each in series])
 
 
-def legend(series: Sequence[Series]) -> str:
-    """Return the names with their colours."""
-    items = "".join(
-        f'<li><svg class="key" viewBox="0 0 30 10"><line class="line series{number}" x1="1" x2="29"'
-        f' y1="5" y2="5"/></svg>{escape(each.name)}</li>'
-        for number, each in enumerate(series)
-    )
-    return f'<ul class="legend">{items}</ul>'
-
-
-def _point(place: int, count: int, distance: float) -> tuple[float, float]:
+def _point(place: int, count: int, distance: float) -> Point:
     angle = 2 * math.pi * place / count
     radius = _RADIUS * min(max(distance, 0.0), 1.0)
     return _X + radius * math.sin(angle), _Y - radius * math.cos(angle)
 
 
-def _ring(axes: Sequence[Axis], distance: float) -> str:
-    points = (_point(place, len(axes), distance) for place in range(len(axes)))
-    return f'<polygon class="grid" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>'
+def _path(points: Sequence[Point]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
-def _label(axis: Axis, place: int, count: int, value: float | None) -> str:
-    angle = 2 * math.pi * place / count
+def _label(axes: Sequence[Axis], place: int, value: float | None) -> Label:
+    axis, angle = axes[place], 2 * math.pi * place / len(axes)
     side, down = math.sin(angle), -math.cos(angle)
-    x, y = _X + (_RADIUS + 16) * side, _Y + (_RADIUS + 16) * down
-    anchor = "middle" if abs(side) < 0.2 else "start" if side > 0 else "end"
     lines = textwrap.wrap(axis.title, _LABEL_CHARACTERS, max_lines=2, placeholder="...") or [""]
-    if value is not None:
-        lines.append("")
-    # The block of lines grows away from the chart. In em, as the style enlarges text on phones.
-    rise = 0.35 - (len(lines) - 1) * _LINE_EM * (1 - down) / 2
-    spans = []
-    for number, line in enumerate(lines):
-        text, kind = escape(line), "axis"
-        if value is not None and number == len(lines) - 1:
-            text, kind = f'{value:.1f}<tspan class="rim"> of {axis.rim:.0f}</tspan>', "value"
-        spans.append(
-            f'<tspan class="{kind}" x="{x:.1f}" dy="{_LINE_EM if number else rise:.2f}em">'
-            f"{text}</tspan>"
-        )
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{"".join(spans)}</text>'
+    num_below = len(lines) - (value is None)
+    return Label(
+        _X + (_RADIUS + 16) * side,
+        _Y + (_RADIUS + 16) * down,
+        "middle" if abs(side) < 0.2 else "start" if side > 0 else "end",
+        0.35 - num_below * Chart.line_em * (1 - down) / 2,  # the lines grow away from the chart
+        lines,
+        value,
+        axis.rim,
+    )
 
 
-def _shape(axes: Sequence[Axis], series: Series, number: int) -> str:
-    count = len(axes)
+def _shape(axes: Sequence[Axis], series: Series) -> Shape:
     points = [
-        None if value is None else _point(place, count, value / axis.rim)
+        None if value is None else _point(place, len(axes), value / axis.rim)
         for place, (axis, value) in enumerate(zip(axes, series.values, strict=True))
     ]
-    parts = [_band(axes, series, number)] if series.lows else []
-    drawn = [
-        (points[place], points[(place + 1) % count]) for place in range(count)
-    ]  # a model without a figure on an axis has a gap there, not a guess
-    path = "".join(
-        f"M{first[0]:.1f} {first[1]:.1f}L{second[0]:.1f} {second[1]:.1f}"
-        for first, second in drawn
-        if first is not None and second is not None
+    pairs = zip(points, [*points[1:], points[0]], strict=True)
+    # A model without a figure on an axis has a gap there, not a guess.
+    line = "".join(_path([one, two]) for one, two in pairs if one is not None and two is not None)
+    band = "".join(
+        _path([_point(place, len(axes), end / axes[place].rim) for place, end in enumerate(ends)])
+        + "Z"
+        for ends in (series.highs, series.lows)
+        if ends
     )
-    parts.append(f'<path class="line series{number}" d="{path}"/>')
-    for point, axis, value in zip(points, axes, series.values, strict=True):
-        if point is not None:
-            parts.append(
-                f'<circle class="mark series{number}" cx="{point[0]:.1f}" cy="{point[1]:.1f}" '
-                f'r="{4.5 if number == 0 else 3.5}"><title>{escape(series.name)}, '
-                f"{escape(axis.title)}: {value:.1f}</title></circle>"
-            )
-    return "".join(parts)
-
-
-def _band(axes: Sequence[Axis], series: Series, number: int) -> str:
-    """Return the ring between the ends of the intervals."""
-    rings = []
-    for ends in (series.highs, series.lows):
-        points = (
-            _point(place, len(axes), end / axis.rim)
-            for place, (axis, end) in enumerate(zip(axes, ends, strict=True))
-        )
-        rings.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z")
-    return f'<path class="band series{number}" fill-rule="evenodd" d="{"".join(rings)}"/>'
+    marks = [
+        (axis.title, value, *point)
+        for axis, value, point in zip(axes, series.values, points, strict=True)
+        if value is not None and point is not None
+    ]
+    return Shape(series.name, line, band, marks)

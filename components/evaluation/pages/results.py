@@ -15,18 +15,17 @@ from components.core.errors import ConfigError
 from components.evaluation.benchmark import FloatArray, get_benchmark
 from components.evaluation.config import BenchmarkScores
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.pages.shown import target_text
 from components.evaluation.score_table import is_comparable
+from components.evaluation.scoring.comparison import target_text
 from components.evaluation.scoring.score import (
     BLIND_PREDICTIONS,
     PREDICTIONS,
     SCORES,
+    TEXT_ONLY_PREDICTIONS,
     read_predictions,
     score_predictions,
 )
 from components.evaluation.scoring.statistics import compare, interval
-
-TEXT_ONLY_PREDICTIONS = "predictions_text_only.jsonl"
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnsweredQuestion:
     """One question with what the model said."""
 
     question_id: str
@@ -69,7 +68,7 @@ class Result:
     judge)."""
     blind: Control | None
     text_only: Control | None
-    answers: tuple[Answer, ...]
+    answers: tuple[AnsweredQuestion, ...]
 
     @property
     def title(self) -> str:
@@ -78,6 +77,13 @@ class Result:
     @property
     def is_part(self) -> bool:
         return self.scores.score_maximum < self.full_maximum
+
+    @property
+    def tags(self) -> list[str]:
+        """What spoils a comparison, as marks behind the title."""
+        found = [] if self.comparable else ["not comparable"]
+        found += ["part"] if self.is_part else []
+        return found + (["incomplete"] if self.scores.num_missing else [])
 
     def published_percents(self) -> dict[str, float]:
         """Return published scores in percent by model; none for a score that is not comparable."""
@@ -140,7 +146,7 @@ def _text_only(path: Path) -> Control | None:
     return Control(found.value, found.low, found.high, apart.difference, apart.low, apart.high)
 
 
-def _answers(path: Path) -> tuple[Answer, ...]:
+def _answers(path: Path) -> tuple[AnsweredQuestion, ...]:
     blind: dict[str, str | None] = {}
     if (path / BLIND_PREDICTIONS).exists():
         rows = read_jsonl(path / BLIND_PREDICTIONS)
@@ -150,7 +156,7 @@ def _answers(path: Path) -> tuple[Answer, ...]:
         where = f"{path / PREDICTIONS}:{number}"
         key = str(field(row, "question_id", where))
         answers.append(
-            Answer(
+            AnsweredQuestion(
                 question_id=key,
                 prompt=str(field(row, "prompt", where)),
                 target=target_text(row.get("target")),

@@ -1,13 +1,14 @@
 """Two models on the same questions: differences with intervals, and the questions that changed.
 
 In: two lists of folders that `evaluate` wrote. Out: `ModelComparison`, which is a record (JSON) and
-a table; comparison_page.py makes a page of it. Scores are computed anew from raw outputs, so both
+a table; pages/comparison.py makes a page of it. Scores are computed anew from raw outputs, so both
 sides are scored by the same code. It asks no model.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -17,7 +18,6 @@ from components.core.config import Config
 from components.core.errors import DataError
 from components.evaluation.benchmark import Benchmark, FloatArray, Prediction
 from components.evaluation.judge.facts import comparable_judges, judged_by
-from components.evaluation.pages.shown import target_text
 from components.evaluation.scoring.score import read_predictions
 from components.evaluation.scoring.statistics import compare, holm
 
@@ -182,6 +182,21 @@ def correction_note(comparison: ModelComparison) -> str:
 def p_text(p_value: float) -> str:
     """Return a p-value with as many digits as say something."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def target_text(target: Any) -> str:
+    """Return a target as one line: human answers with how many gave them, the most frequent first;
+    text as it is; anything else as JSON.
+    """
+    if isinstance(target, str):
+        return target
+    if isinstance(target, list) and target and all(isinstance(each, str) for each in target):
+        counts: dict[str, int] = {}
+        for each in target:
+            counts[each] = counts.get(each, 0) + 1
+        ordered = sorted(counts.items(), key=lambda item: -item[1])
+        return " | ".join(f"{text} ({count})" if count > 1 else text for text, count in ordered)
+    return json.dumps(target, ensure_ascii=False)
 
 
 def _by_benchmark(
