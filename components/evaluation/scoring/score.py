@@ -6,8 +6,8 @@ nobody.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -40,33 +40,6 @@ class LeavesMissingOut(Protocol):
 
     missing_rule: str
     """What happens to missing answers, after "n answers are missing and ..."."""
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Answers by question id, and what did not fit."""
-
-    raws: dict[str, str]
-    num_duplicates: int
-    """Answers to a question that had one already; the last one counts, as in the original's
-    scorers.
-    """
-    num_unknown: int
-    """Answers to questions that were not asked; left out."""
-
-
-def join(questions: Sequence[Question], answers: Iterable[tuple[str, str]]) -> Joined:
-    """Return answers joined by id, whatever their order."""
-    ids = {question.id for question in questions}
-    raws: dict[str, str] = {}
-    num_duplicates = num_unknown = 0
-    for key, raw in answers:
-        if key not in ids:
-            num_unknown += 1
-            continue
-        num_duplicates += key in raws
-        raws[key] = raw
-    return Joined(raws, num_duplicates, num_unknown)
 
 
 def without_duplicates(questions: Sequence[Question]) -> list[Question]:

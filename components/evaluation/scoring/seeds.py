@@ -1,8 +1,8 @@
-"""Models of one recipe trained with several seeds: mean and deviation of a score, groups compared.
+"""Models of one recipe trained with several seeds: mean and deviation of a score.
 
 In: folders that `evaluate` wrote, all of one benchmark and the same questions, one per seed. Out:
-`SeedSummary` and `SeedComparison`. The interval of a single score says how it would vary with other
-questions; these say how it varies with another seed of training, on these questions.
+`SeedSummary`. The interval of a single score says how it would vary with other questions; these say
+how it varies with another seed of training, on these questions.
 """
 
 import math
@@ -16,7 +16,7 @@ from rich.table import Table
 from components.core.errors import DataError
 from components.evaluation.judge.facts import Judged, comparable_judges, judged_by
 from components.evaluation.scoring.score import read_predictions
-from components.evaluation.scoring.statistics import t_quantile, t_tails
+from components.evaluation.scoring.statistics import t_quantile
 
 
 @dataclass(frozen=True)
@@ -39,48 +39,19 @@ class SeedSummary:
         return len(self.percents)
 
 
-@dataclass(frozen=True)
-class SeedComparison:
-    """Mean of B minus mean of A, as Welch has it: the two groups may vary differently."""
-
-    a: SeedSummary
-    b: SeedSummary
-    difference: float
-    low: float | None
-    high: float | None
-    p_value: float | None
-    """Two-sided; all three are None where a group has one seed or neither varies."""
-
-
 def summarise_seeds(folders: Sequence[str | Path]) -> SeedSummary:
     """Return mean and deviation over result folders of one benchmark, one folder per seed.
 
     Raises DataError for no folder, two benchmarks, or different questions.
     """
-    return _summary(*_read(folders))
-
-
-def compare_seeds(
-    a_folders: Sequence[str | Path], b_folders: Sequence[str | Path]
-) -> SeedComparison:
-    """Return how far the seeds of B are ahead of the seeds of A on one benchmark.
-
-    Raises DataError as `summarise_seeds` does, over both groups together.
-    """
-    _read([*a_folders, *b_folders])  # the same questions on both sides
-    a, b = summarise_seeds(a_folders), summarise_seeds(b_folders)
-    difference = b.mean - a.mean
-    if a.deviation is None or b.deviation is None or a.deviation + b.deviation == 0:
-        return SeedComparison(a, b, difference, None, None, None)
-    parts = [(side.deviation or 0.0) ** 2 / side.num_seeds for side in (a, b)]
-    error = math.sqrt(sum(parts))
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (side.num_seeds - 1) for part, side in zip(parts, (a, b), strict=True)
-    )
-    half = t_quantile(freedom) * error
-    return SeedComparison(
-        a, b, difference, difference - half, difference + half, t_tails(difference / error, freedom)
-    )
+    benchmark, title, percents = _read(folders)
+    count = len(percents)
+    mean = math.fsum(percents) / count
+    if count == 1:
+        return SeedSummary(benchmark, title, percents, mean, None, None, None)
+    deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in percents) / (count - 1))
+    half = t_quantile(count - 1) * deviation / math.sqrt(count)
+    return SeedSummary(benchmark, title, percents, mean, deviation, mean - half, mean + half)
 
 
 def seeds_table(summaries: Sequence[SeedSummary]) -> Table:
@@ -101,16 +72,6 @@ def seeds_table(summaries: Sequence[SeedSummary]) -> Table:
             "  ".join(f"{percent:.1f}" for percent in row.percents),
         )
     return table
-
-
-def _summary(benchmark: str, title: str, percents: tuple[float, ...]) -> SeedSummary:
-    count = len(percents)
-    mean = math.fsum(percents) / count
-    if count == 1:
-        return SeedSummary(benchmark, title, percents, mean, None, None, None)
-    deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in percents) / (count - 1))
-    half = t_quantile(count - 1) * deviation / math.sqrt(count)
-    return SeedSummary(benchmark, title, percents, mean, deviation, mean - half, mean + half)
 
 
 def _read(folders: Sequence[str | Path]) -> tuple[str, str, tuple[float, ...]]:

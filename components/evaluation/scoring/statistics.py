@@ -123,14 +123,6 @@ def t_quantile(freedom: float) -> float:
     return math.sqrt(freedom) * math.tan(float(np.interp(LEVEL, areas, angles)))
 
 
-def t_tails(t: float, freedom: float) -> float:
-    """Return the chance that Student's t is as far from 0 as `t` or farther."""
-    freedom = min(max(1.0, freedom), 1e6)
-    angles, areas = _student(freedom)
-    place = math.atan(abs(t) / math.sqrt(freedom))
-    return 1.0 - float(np.interp(place, angles, areas))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for being several (Holm 1979): the chance of even one false finding
     among all stays below the level that each is held against.

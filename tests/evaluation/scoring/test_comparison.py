@@ -22,7 +22,7 @@ from components.evaluation.scoring.score import (
     read_predictions,
     write_predictions,
 )
-from components.evaluation.scoring.statistics import compare, holm, t_tails
+from components.evaluation.scoring.statistics import compare, holm
 
 
 def results(
@@ -155,13 +155,6 @@ def test_holm_by_hand() -> None:
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([0.2]) == [0.2]
     assert holm([]) == []
-
-
-def test_tails_of_students_t() -> None:
-    assert t_tails(2.2281, 10) == pytest.approx(0.05, abs=1e-5)  # printed tables
-    assert t_tails(-12.7062, 1) == pytest.approx(0.05, abs=1e-5)
-    assert t_tails(0.0, 5) == 1.0
-    assert t_tails(1.95996, 1e9) == pytest.approx(0.05, abs=1e-4)
 
 
 def test_p_values_are_not_printed_as_zero() -> None:

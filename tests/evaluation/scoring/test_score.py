@@ -1,4 +1,4 @@
-"""Joining answers and recomputing scores without a model."""
+"""Recomputing scores without a model."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,6 @@ from components.core.errors import DataError
 from components.evaluation.benchmark import Question, get_benchmark
 from components.evaluation.scoring.score import (
     PREDICTIONS,
-    join,
     predict,
     read_predictions,
     score_predictions,
@@ -32,13 +31,6 @@ def write(folder: Path, raws: dict[str, str | None], count: int = 8) -> Path:
     folder.mkdir()
     write_predictions(folder / PREDICTIONS, predict(get_benchmark("gqa"), asked(count), raws))
     return folder
-
-
-def test_answers_join_by_id_and_what_does_not_fit_is_counted() -> None:
-    rows = [("2", "two"), ("0", "first"), ("9", "stranger"), ("0", "last")]
-    joined = join(asked(3), rows)
-    assert joined.raws == {"0": "last", "2": "two"}
-    assert (joined.num_duplicates, joined.num_unknown) == (1, 1)
 
 
 def test_of_questions_with_one_id_the_last_counts() -> None:

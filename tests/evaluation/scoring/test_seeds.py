@@ -8,7 +8,7 @@ from rich.console import Console
 from components.core.errors import DataError
 from components.evaluation.benchmark import Question, get_benchmark
 from components.evaluation.scoring.score import PREDICTIONS, predict, write_predictions
-from components.evaluation.scoring.seeds import compare_seeds, seeds_table, summarise_seeds
+from components.evaluation.scoring.seeds import seeds_table, summarise_seeds
 
 
 def seed(folder: Path, num_right: int, count: int = 50, benchmark: str = "gqa") -> Path:
@@ -39,27 +39,6 @@ def test_mean_and_deviation(tmp_path: Path) -> None:
 def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
     found = summarise_seeds(group(tmp_path, "s", 40))
     assert (found.mean, found.deviation, found.low) == (80.0, None, None)
-    apart = compare_seeds(group(tmp_path, "a", 40), group(tmp_path, "b", 41, 42))
-    assert apart.difference == pytest.approx(3.0)
-    assert (apart.low, apart.p_value) == (None, None)
-
-
-def test_two_groups_are_compared_as_welch_does(tmp_path: Path) -> None:
-    a, b = group(tmp_path, "a", 40, 42, 44), group(tmp_path, "b", 45, 46, 47, 46)
-    found = compare_seeds(a, b)
-    # Means 84 and 92, variances 16 and 8/3: error sqrt(16/3 + 2/3) = 2.4495, t = 3.266,
-    # degrees of freedom 36 / ((16/3)^2 / 2 + (2/3)^2 / 3) = 2.5052.
-    assert found.difference == pytest.approx(8.0)
-    assert found.low is not None
-    assert found.p_value is not None
-    assert (8.0 - found.low) / 2.4495 == pytest.approx(3.5693, abs=0.001)  # t for 2.5052
-    assert found.p_value == pytest.approx(0.06055, abs=1e-4)
-    assert compare_seeds(b, a).difference == pytest.approx(-8.0)
-
-
-def test_seeds_that_answer_alike_leave_nothing_to_test(tmp_path: Path) -> None:
-    found = compare_seeds(group(tmp_path, "a", 40, 40), group(tmp_path, "b", 41, 41))
-    assert (found.difference, found.p_value) == (pytest.approx(2.0), None)
 
 
 def test_other_questions_are_refused(tmp_path: Path) -> None:
@@ -67,6 +46,6 @@ def test_other_questions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 questions differ"):
         summarise_seeds([one, seed(tmp_path / "short", 40, count=49)])
     with pytest.raises(DataError, match="is of textvqa"):
-        compare_seeds([one], [seed(tmp_path / "other", 0, benchmark="textvqa")])
+        summarise_seeds([one, seed(tmp_path / "other", 0, benchmark="textvqa")])
     with pytest.raises(DataError, match="no result folder"):
         summarise_seeds([])
