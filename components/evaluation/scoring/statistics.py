@@ -2,16 +2,14 @@
 
 In: `Counts` (sums per cluster) and the function from sums to a percent. Out: intervals and
 p-values, the same for the same seed. Questions on one image, or rotations of one question, succeed
-and fail together, so whole clusters are resampled, never single questions (anchors.md section 6: no
-other harness gives MME, POPE or MMBench an interval).
+and fail together, so whole clusters are resampled, never single questions.
 
 The bootstrap measures the standard error; its percentiles are not the interval's ends. Where two
 models disagree on few answers even corrected percentiles (BCa) fail: with 60 questions of which
 about three differ they held the true difference in 85% of 300 simulated runs, with 300 of which
 about one differs in 55%, as resamples of one changed answer hold little else. So a score gets
 Wilson's interval for as many independent questions as have the same standard error (Korn and
-Graubard 1998), and a difference gets Student's. tests/evaluation/scoring/test_coverage.py measures
-what they cover.
+Graubard 1998), and a difference gets Student's. test_coverage.py measures what they cover.
 """
 
 import math
@@ -118,9 +116,9 @@ def compare(
 
 def t_quantile(freedom: float) -> float:
     """Return what Student's t stays below with probability 0.975; fewer degrees than 1 are 1."""
-    freedom = min(max(1.0, freedom), 1e6)
-    angles, areas = _student(freedom)
-    return math.sqrt(freedom) * math.tan(float(np.interp(LEVEL, areas, angles)))
+    from scipy.special import stdtrit  # `plan` imports this module, and scipy takes 0.3 s
+
+    return float(stdtrit(max(1.0, freedom), 1 - _TAIL))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -133,19 +131,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
-
-
-def _student(freedom: float) -> tuple[FloatArray, FloatArray]:
-    """Return angles and the chance that |t| is below sqrt(freedom) tan(angle).
-
-    With t = sqrt(freedom) tan(angle) the density is cos(angle)^(freedom - 1).
-    """
-    # Where freedom is large all of it lies at small angles: 40 standard deviations are enough.
-    last = min(math.pi / 2, 40 / math.sqrt(freedom))
-    angles = np.linspace(0.0, last, 20_001)
-    density = np.abs(np.cos(angles)) ** (freedom - 1)
-    areas = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    return angles, areas / areas[-1]
 
 
 @dataclass(frozen=True)

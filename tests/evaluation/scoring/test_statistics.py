@@ -75,6 +75,12 @@ def test_a_ratio_above_its_reference_keeps_its_interval() -> None:
 )
 def test_t_quantiles_are_those_of_the_printed_tables(freedom: float, point: float) -> None:
     assert t_quantile(freedom) == pytest.approx(point, abs=5e-5)
+
+
+def test_t_quantiles_of_broken_degrees_have_all_their_digits() -> None:
+    # Inverted with mpmath in 30 digits: near one degree the tail falls slowly.
+    assert t_quantile(1.045470401965193) == pytest.approx(11.471882962812144, rel=1e-12)
+    assert t_quantile(19.3) == pytest.approx(2.0908242347787667, rel=1e-12)
     assert t_quantile(0.2) == t_quantile(1)
     assert t_quantile(1e7) == pytest.approx(1.95996, abs=1e-5)
 
