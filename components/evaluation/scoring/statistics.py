@@ -33,7 +33,7 @@ Headline = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
-class Interval:
+class Estimate:
     value: float
     low: float
     high: float
@@ -51,7 +51,7 @@ class Comparison:
     p_value: float
 
 
-def interval(counts: Counts, headline: Headline, samples: int = 2000, seed: int = 0) -> Interval:
+def interval(counts: Counts, headline: Headline, samples: int = 2000, seed: int = 0) -> Estimate:
     """Return the interval of a headline in percent.
 
     Where nothing varies (all right, all wrong) each cluster counts as one independent question: 20
@@ -60,11 +60,11 @@ def interval(counts: Counts, headline: Headline, samples: int = 2000, seed: int 
     found = _spread(counts, headline, samples, seed)
     value = found.value
     if found.num_clusters == 1:
-        return Interval(value, min(0.0, value), max(100.0, value))
+        return Estimate(value, min(0.0, value), max(100.0, value))
     freedom = float(found.num_clusters - found.num_strata)
     if not 0.0 <= value <= 100.0:  # a ratio to a reference that was beaten is no share of anything
         half = t_quantile(min(freedom, found.freedom)) * math.sqrt(found.variance)
-        return Interval(value, value - half, value + half)
+        return Estimate(value, value - half, value + half)
     share = value / 100.0
     size = float(found.num_clusters)
     if found.variance > 0.0 and 0.0 < share < 1.0:
@@ -78,7 +78,7 @@ def interval(counts: Counts, headline: Headline, samples: int = 2000, seed: int 
     half = t * math.sqrt(share * (1 - share) / size + t**2 / (4 * size**2))
     low, high = (100.0 * (middle + sign * half) / (1 + t**2 / size) for sign in (-1, 1))
     # Rounding may not push an end past the value or off the scale.
-    return Interval(value, min(max(low, 0.0), value), max(min(high, 100.0), value))
+    return Estimate(value, min(max(low, 0.0), value), max(min(high, 100.0), value))
 
 
 def compare(
@@ -125,12 +125,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for being several (Holm 1979): the chance of even one false finding
     among all stays below the level that each is held against.
     """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected, largest = [1.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
+    order, corrected = np.argsort(p_values), np.empty(len(p_values))
+    several = np.arange(len(p_values), 0, -1) * np.sort(p_values)
+    corrected[order] = np.minimum(np.maximum.accumulate(several), 1.0)
+    return corrected.tolist()
 
 
 @dataclass(frozen=True)
