@@ -14,7 +14,7 @@ from components.evaluation.pages.answer_cards import Card, QuestionPictures, ans
 from components.evaluation.pages.published import RADAR_MODELS, beside_published
 from components.evaluation.pages.results import Result, read_result
 from components.evaluation.pages.subscores import subscores
-from components.evaluation.score_table import REFERENCE, is_comparable, notes
+from components.evaluation.score_table import REFERENCE, notes
 
 ANSWERS_PER_BENCHMARK = 8
 
@@ -47,7 +47,7 @@ def write_report(
         num_questions=sum(result.scores.num_questions for result in results),
         num_missing=sum(result.scores.num_missing for result in results),
         published=beside_published(results, model_name, reference, radar_models),
-        notes=_notes(results),
+        notes=notes([result.scores for result in results]),
         sections=[
             (result, subscores(result.scores.details), _cards(result, raw_root, num_answers, seed))
             for result in results
@@ -75,14 +75,6 @@ def _marks(result: Result, reference: str) -> list[tuple[str, float, float | Non
 
 def _clipped(percent: float) -> float:
     return min(max(percent, 0.0), 100.0)
-
-
-def _notes(results: Sequence[Result]) -> list[str]:
-    return notes([result.scores for result in results]) + [
-        f"{result.title}: not comparable with published scores"
-        for result in results
-        if not result.comparable and is_comparable(result.scores)  # else the notes have it
-    ]
 
 
 def _cards(result: Result, raw_root: str | Path | None, number: int, seed: int) -> list[Card]:

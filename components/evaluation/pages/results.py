@@ -5,14 +5,12 @@ written (`lavaflow score` computes them anew); only a control whose scores are n
 computed here. Records of later versions may hold fields that are unknown here; they are left out.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from components.core.config import parse
 from components.core.errors import ConfigError
-from components.evaluation.benchmark import FloatArray, get_benchmark
+from components.evaluation.benchmark import get_benchmark
 from components.evaluation.config import BenchmarkScores
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.score_table import is_comparable
@@ -22,10 +20,8 @@ from components.evaluation.scoring.score import (
     PREDICTIONS,
     SCORES,
     TEXT_ONLY_PREDICTIONS,
-    read_predictions,
     score_predictions,
 )
-from components.evaluation.scoring.statistics import compare, interval
 
 
 @dataclass(frozen=True)
@@ -63,9 +59,6 @@ class Result:
     scores: BenchmarkScores
     full_maximum: float
     """Largest score on the complete benchmark, in its own unit."""
-    comparable: bool
-    """False where the score may not stand beside published ones (an offline stand-in for a
-    judge)."""
     blind: Control | None
     text_only: Control | None
     answers: tuple[AnsweredQuestion, ...]
@@ -73,6 +66,11 @@ class Result:
     @property
     def title(self) -> str:
         return self.scores.title or self.scores.benchmark
+
+    @property
+    def comparable(self) -> bool:
+        """False where the score may not stand beside published ones."""
+        return is_comparable(self.scores)
 
     @property
     def is_part(self) -> bool:
@@ -97,7 +95,7 @@ class Result:
 def read_result(folder: str | Path) -> Result:
     """Return the result in a folder. Raises DataError for files it cannot use."""
     path = Path(folder)
-    record: Mapping[str, Any] = read_json(path / SCORES) if (path / SCORES).exists() else {}
+    record = read_json(path / SCORES) if (path / SCORES).exists() else {}
     if record:
         known = {key: value for key, value in record.items() if key in BenchmarkScores.model_fields}
         scores = parse(BenchmarkScores, known, str(path / SCORES))
@@ -107,43 +105,22 @@ def read_result(folder: str | Path) -> Result:
         full_maximum = get_benchmark(scores.benchmark).full_maximum
     except ConfigError:  # of another version of this code
         full_maximum = scores.score_maximum
+    controls = scores
+    if scores.text_only_percent is None and (path / TEXT_ONLY_PREDICTIONS).exists():
+        controls = score_predictions(path)
     return Result(
         scores=scores,
         full_maximum=full_maximum,
-        comparable=bool(record.get("comparable", True)) and is_comparable(scores),
-        blind=_recorded(scores.model_dump(), "blind", "difference"),
-        text_only=_recorded(record, "text_only", "text_only_difference") or _text_only(path),
+        blind=_control(scores, "blind", "difference"),
+        text_only=_control(controls, "text_only", "text_only_difference"),
         answers=_answers(path),
     )
 
 
-def _recorded(record: Mapping[str, Any], name: str, difference: str) -> Control | None:
-    percent = record.get(f"{name}_percent")
-    if percent is None:
-        return None
-    return Control(
-        percent,
-        record.get(f"{name}_ci_low"),
-        record.get(f"{name}_ci_high"),
-        record.get(f"{difference}_percent"),
-        record.get(f"{difference}_ci_low"),
-        record.get(f"{difference}_ci_high"),
-    )
-
-
-def _text_only(path: Path) -> Control | None:
-    if not (path / TEXT_ONLY_PREDICTIONS).exists():
-        return None
-    benchmark, predictions = read_predictions(path / PREDICTIONS)
-    counts = benchmark.count(predictions)
-    control = benchmark.count(read_predictions(path / TEXT_ONLY_PREDICTIONS)[1])
-    maximum = benchmark.maximum(counts.table.sum(axis=0))
-
-    def percent(sums: FloatArray) -> FloatArray:
-        return 100.0 * benchmark.headline(sums) / maximum
-
-    found, apart = interval(control, percent), compare(counts, control, percent)
-    return Control(found.value, found.low, found.high, apart.difference, apart.low, apart.high)
+def _control(scores: BenchmarkScores, name: str, apart: str) -> Control | None:
+    ends = ("percent", "ci_low", "ci_high")
+    values = [getattr(scores, f"{key}_{end}") for key in (name, apart) for end in ends]
+    return None if values[0] is None else Control(*values)
 
 
 def _answers(path: Path) -> tuple[AnsweredQuestion, ...]:
