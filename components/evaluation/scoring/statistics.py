@@ -9,7 +9,8 @@ models disagree on few answers even corrected percentiles (BCa) fail: with 60 qu
 about three differ they held the true difference in 85% of 300 simulated runs, with 300 of which
 about one differs in 55%, as resamples of one changed answer hold little else. So a score gets
 Wilson's interval for as many independent questions as have the same standard error (Korn and
-Graubard 1998), and a difference gets Student's. test_coverage.py measures what they cover.
+Graubard 1998), and a difference gets Student's. tests/evaluation/scoring/test_coverage.py measures
+what they cover.
 """
 
 import math
