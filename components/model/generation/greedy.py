@@ -1,4 +1,4 @@
-"""Greedy decoding with a key-value cache: batched for evaluation, one by one for serving.
+"""Greedy decoding with a key-value cache, in batches; serving takes its steps one by one.
 
 In: prompts as token ids (one image token per picture, as `components.data.tokens` gives them) and
 uint8 pictures, or what the connector made of them. Out: the new token ids, without the end token.
@@ -6,7 +6,7 @@ Batched answers equal those given one by one; what prompts of a batch share is c
 does not tokenise, render or decode text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,29 +80,6 @@ def answer_greedy(
             rows, chosen = [rows[row] for row in keep], [chosen[row] for row in keep]
         hidden_BD, mask_BS = advance(model, chosen, cache, mask_BS)
     return answers
-
-
-@torch.inference_mode()
-def stream_greedy(
-    loaded: "Loaded",
-    prompt_ids: Sequence[int],
-    pixels: Tensor | None,
-    max_new_tokens: int,
-    stop_ids: Sequence[int] | None = None,
-) -> Iterator[int]:
-    """Yield the same ids as `generate_greedy` for one prompt, each as soon as it is known."""
-    stops = _stops(loaded, stop_ids)
-    with torch.inference_mode():
-        hidden_BD, cache, mask_BS = prefill(loaded, [prompt_ids], [pixels])
-    for step in range(max_new_tokens):
-        with torch.inference_mode():
-            token = int(loaded.model.lm_head(hidden_BD).argmax(-1))
-        if token in stops:
-            return
-        yield token
-        if step < max_new_tokens - 1:
-            with torch.inference_mode():
-                hidden_BD, mask_BS = advance(loaded.model, [token], cache, mask_BS)
 
 
 def prefill(

@@ -18,7 +18,6 @@ class RequestRefused(Exception):
         param: str | None = None,
         code: str | None = None,
         kind: str = "invalid_request_error",
-        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.status, self.param, self.code, self.kind = (
@@ -28,7 +27,6 @@ class RequestRefused(Exception):
             code,
             kind,
         )
-        self.retry_after_s = retry_after_s
 
     def body(self) -> dict[str, Any]:
         """The JSON that OpenAI clients turn into an exception."""

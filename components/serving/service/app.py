@@ -1,4 +1,4 @@
-"""The life of the service: deploy, roll over to another version, scale, status, shut down.
+"""The life of the service: deploy, roll over to another version, scale, status.
 
 In: a `ServedModel` and a connected Ray cluster. Out: an `Endpoint`. What runs can be read back and
 changed by any process that connects to the cluster, because Serve keeps the applied configuration.
@@ -147,15 +147,6 @@ def service_status() -> ServiceStatus | None:
         num_running=state.num_running,
         model=model.with_(config=config),
     )
-
-
-def shutdown_service() -> bool:
-    """End the service on the connected cluster; returns whether there was one."""
-    if not controller.is_running():
-        return False
-    controller.shutdown()
-    end_keepers()
-    return True
 
 
 def _start_serve(config: ServingConfig) -> None:

@@ -41,8 +41,6 @@ class ApplicationState:
     message: str
     num_running: int
     """Replicas of the target version that take requests."""
-    num_other: int
-    """Replicas that start, stop or drain."""
 
 
 def is_running() -> bool:
@@ -91,15 +89,15 @@ def state(name: str) -> ApplicationState | None:
     found = serve.status().applications.get(name)
     if found is None:
         return None
-    counts = {
-        str(getattr(label, "value", label)): number
+    num_running = sum(
+        number
         for deployment in found.deployments.values()
         for label, number in deployment.replica_states.items()
-    }
+        if getattr(label, "value", label) == "RUNNING"
+    )
     messages = [found.message, *(each.message for each in found.deployments.values())]
-    running = counts.pop("RUNNING", 0)
     message = "\n".join(dict.fromkeys(filter(None, messages)))
-    return ApplicationState(found.status, message, running, sum(counts.values()))
+    return ApplicationState(found.status, message, num_running)
 
 
 def states(name: str, timeout_s: float) -> Iterator[ApplicationState | None]:
@@ -108,11 +106,6 @@ def states(name: str, timeout_s: float) -> Iterator[ApplicationState | None]:
     while time.monotonic() < end:
         yield state(name)
         time.sleep(POLL_S)
-
-
-def shutdown() -> None:
-    """End Serve on the cluster, every application included."""
-    serve.shutdown()
 
 
 @contextlib.contextmanager

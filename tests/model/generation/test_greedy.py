@@ -1,5 +1,4 @@
-"""Greedy decoding: cached = uncached, batched = one by one, streamed = whole,
-shared beginnings = none shared."""
+"""Greedy decoding: cached = uncached, batched = one by one, shared beginnings = none shared."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from components.model.build import LlavaParts
 from components.model.checkpoint import Loaded, load, save
 from components.model.generation import greedy as generate
 from components.model.generation import prefix_sharing as beginnings
-from components.model.generation.greedy import generate_greedy, stream_greedy
+from components.model.generation.greedy import generate_greedy
 from components.model.generation.prefix_sharing import Level
 
 NEW = 12
@@ -86,15 +85,6 @@ def test_rows_that_stop_early_leave_the_others_as_they_are(
     for answer, whole in zip(stopped, free, strict=True):
         assert answer == (whole[: whole.index(stop)] if stop in whole else whole)
     assert len({len(answer) for answer in stopped}) > 1
-
-
-def test_streamed_equals_whole(
-    loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
-) -> None:
-    ids, pixels = prompts
-    whole = generate_greedy(loaded, ids, pixels, NEW)
-    for row, image, answer in zip(ids, pixels, whole, strict=True):
-        assert list(stream_greedy(loaded, row, image, NEW)) == answer
 
 
 def test_repeated_image_tokens_are_left_as_they_are(
