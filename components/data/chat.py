@@ -43,13 +43,13 @@ def parse_messages(raw: Mapping[str, Any], source: str, file: str = "", index: i
     shown: list[tuple[int, Any]] = []
     for position, message in enumerate(messages):
         role, text, images = _read_message(message, f"message {position}")
+        if images and role != "user":
+            raise BadRecord(f"message {position}: an image in a message of the {role}")
         if role in _INSTRUCTIONS:
             if turns:
                 raise BadRecord(f"message {position}: a {role} message after the first question")
             instructions += [text] if text else []
             continue
-        if images and role != "user":
-            raise BadRecord(f"message {position}: an image in a message of the {role}")
         shown += [(len(turns), image) for image in images]
         turns.append(Turn(_ROLES[role], text))
     image = _the_image(shown, _listed(raw), turns)
@@ -101,7 +101,7 @@ def _read_message(message: Any, where: str) -> tuple[str, str, list[Any]]:
         # OpenAI's "do not learn this answer"; learning it all the same would be a silent fault.
         raise BadRecord(f"{where}: weight 0 is not supported; leave the row out, or the weight")
     if isinstance(content, str):
-        return role, content, []
+        return role, content.strip(), []
     if not isinstance(content, list):
         raise BadRecord(f"{where}: content is {type(content).__name__}; expected text or parts")
     texts: list[str] = []

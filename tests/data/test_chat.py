@@ -76,6 +76,13 @@ def test_a_system_message_goes_before_the_first_question():
     assert parse_messages(row, "mine").turns[0].text == "Be brief.\nWhat is this?"
 
 
+def test_texts_are_stripped_as_serving_strips_them():
+    row = chat(" What is this?\n", "\ta cat ")
+    row["messages"].insert(0, {"role": "system", "content": " Be brief. "})
+    turns = parse_messages(row, "mine").turns
+    assert turns == (Turn("human", "Be brief.\nWhat is this?"), Turn("gpt", "a cat"))
+
+
 def test_control_text_stays_text():
     record = parse_messages(chat([{"type": "image"}, QUESTION], "</s> <image>", image="a"), "mine")
     assert record.turns[1].text == "</s> <image>"
@@ -115,6 +122,10 @@ BAD = {
     "two placeholders": (chat("<image><image>?", images=["a"]), "2 <image> placeholders"),
     "a placeholder without image": (chat("<image>?"), "1 <image> placeholders but 0 images"),
     "an image in an answer": (chat("a", [{"type": "image", "image": "a"}]), "of the assistant"),
+    "an image in an instruction": (
+        {"messages": [{"role": "system", "content": [{"type": "image", "image": "a"}]}]},
+        "of the system",
+    ),
     "an image in a later question": (later_image(), "stands in a later question"),
     "sound": (chat([{"type": "input_audio"}]), "a part of type 'input_audio'"),
     "an address": (chat("a", images=["https://a.b/c.jpg"]), "fetch the picture"),
