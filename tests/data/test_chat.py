@@ -99,7 +99,7 @@ def later_image():
 
 BAD = {
     "no messages": ({"messages": []}, "list of at least one"),
-    "a message that is a text": ({"messages": ["hi"]}, "message 0: str; expected an object"),
+    "a message that is a text": ({"messages": ["hi"]}, "messages.0: str; expected an object"),
     "an unknown role": ({"messages": [{"role": "tool", "content": "x"}]}, "role 'tool'"),
     "no content": ({"messages": [{"role": "user"}]}, "content is NoneType"),
     "roles out of order": (
@@ -113,7 +113,7 @@ BAD = {
     "no answer": ({"messages": [{"role": "user", "content": "a"}]}, "has no answer"),
     "only a system message": ({"messages": [{"role": "system", "content": "a"}]}, "no human turn"),
     "an empty answer": (chat("a", " "), "turn 1: empty answer"),
-    "two images": (chat([{"type": "image"}] * 2, images=["a", "b"]), "2 images in one row"),
+    "two images": (chat([{"type": "image"}] * 2, images=["a", "b"]), "one image per"),
     "fewer images than parts": (chat([{"type": "image"}, QUESTION]), "1 image parts without an"),
     "fewer parts than images": (
         chat([{"type": "image", "image": "a"}, QUESTION], images=["b"]),

@@ -7,7 +7,6 @@ about the picture.
 """
 
 import errno
-import hashlib
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
@@ -101,11 +100,6 @@ def read_place(root: RawPath, place: Place) -> bytes:
     if len(data) < length:
         raise DataError(f"{place.file} ends before byte {place.offset + length:,}: it is cut off")
     return data
-
-
-def embedded_name(file: str, data: bytes) -> str:
-    """Return the name of a picture that lies inside an annotation file: equal for equal bytes."""
-    return f"{file}#{hashlib.blake2b(data, digest_size=12).hexdigest()}"
 
 
 def locate(root: RawPath, path: str, follow_links: bool = False) -> RawPath:

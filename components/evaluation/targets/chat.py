@@ -5,7 +5,6 @@ rate limit, a time-out or a server's fault is tried again with growing pauses; a
 refused for good stays without an answer and is told. Nothing of a key is kept or written.
 """
 
-import base64
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import ConfigError, EndpointError
+from components.data.chat import write_question
 from components.evaluation.benchmark import Question
 from components.evaluation.chat_api import open_client, told
 
@@ -27,13 +27,6 @@ RETRIES = 6
 """The client's own pauses grow from 0.5 s to 8 s, or are what the server asks for."""
 TIMEOUT_S = 120.0
 _CHUNKS_AHEAD = 2
-
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG", "image/png"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
 
 
 class ChatTarget:
@@ -163,14 +156,11 @@ def _finished(chunk: tuple[int, list[Future[str | None]]]) -> tuple[int, list[st
 
 
 def _content(question: Question) -> Any:
-    """Return the picture first, then the words, as the model was trained; words alone as text."""
+    """Return the picture and the words, as the API takes them."""
     if question.image_key is None:
-        return question.prompt
+        return write_question(question.prompt, None)
     data = question.image_bytes
     if data is None:
         assert question.image_path is not None
         data = Path(question.image_path).read_bytes()
-    kind = next((kind for start, kind in _SIGNATURES if data.startswith(start)), "image/jpeg")
-    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    picture = {"type": "image_url", "image_url": {"url": url}}
-    return [picture, {"type": "text", "text": question.prompt}]
+    return write_question(question.prompt, data)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from components.serving.api.messages import Conversation, read_conversation
+from components.serving.api.chat_request import Conversation, read_conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest, FinishReason
 from components.serving.config import ServingConfig

@@ -20,7 +20,7 @@ from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
 from components.model.generation.greedy import advance, prefill
-from components.serving.api.messages import Conversation
+from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
 from components.serving.engine.batching import Batcher, Prompt, Sampling
@@ -72,7 +72,7 @@ class LlavaPrompts:
         try:
             pixels = None if image is None else load_image(image, loaded.image_spec)
         except DataError as error:
-            # The header was well (media.py read it), the rest of the file is not.
+            # The header was well (chat_request.py read it), the rest of the file is not.
             raise RequestRefused(str(error), param="messages", code="invalid_image") from None
         return Prompt(encoded.input_ids, pixels)
 

@@ -16,7 +16,7 @@ from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
 from components.model.generation.greedy import generate_greedy
-from components.serving.api.messages import Conversation
+from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
