@@ -1,26 +1,19 @@
-"""A question to a running service over HTTP: what the command line uses for `chat` and its samples.
+"""A question to a running service: what `lavaflow chat` and the samples of a deploy ask.
 
-In: the service's URL, a question, perhaps a picture file. Out: the answer's text. Any OpenAI client
-does the same; this one keeps the command line free of it.
+In: the service's URL, a question, perhaps a picture file. Out: the answer's text. The official
+client of OpenAI's API asks; here its errors become words.
 """
 
-import base64
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
+from components.core.chat_api import open_client, told
 from components.core.errors import DataError, ServingError
+from components.data.chat import MEDIA_TYPES, image_format, write_question
 
-MEDIA_TYPES = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-}
+if TYPE_CHECKING:
+    from openai import OpenAI
 
 
 def ask(
@@ -30,7 +23,6 @@ def ask(
     *,
     model: str | None = None,
     max_tokens: int | None = None,
-    temperature: float | None = None,
     timeout_s: float = 120,
     on_text: Callable[[str], None] | None = None,
 ) -> str:
@@ -40,82 +32,53 @@ def ask(
     it, piece by piece. Raises ServingError when the service cannot be reached or refuses, DataError
     for the picture file.
     """
-    body: dict[str, Any] = {
-        "messages": [{"role": "user", "content": _content(question, image_path)}],
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "stream": on_text is not None,
-    }
+    import httpx
+    import openai
+
+    content = write_question(question, None if image_path is None else _read(Path(image_path)))
+    pieces: list[str] = []
     try:
-        with httpx.Client(base_url=url, timeout=timeout_s, trust_env=not _is_here(url)) as client:
-            body["model"] = model or served_models(url, timeout_s)[0]["id"]
+        with open_client(f"{url}/v1", "", timeout_s, retries=0) as client:
+            request: dict[str, Any] = {
+                "model": model or _first_model(client, url),
+                "messages": [{"role": "user", "content": content}],
+                "max_tokens": max_tokens,
+            }
             if on_text is None:
-                answer = client.post("/v1/chat/completions", json=body)
-                return str(_checked(answer).json()["choices"][0]["message"]["content"])
-            with client.stream("POST", "/v1/chat/completions", json=body) as stream:
-                if not stream.is_success:
-                    stream.read()
-                return _read_stream(_checked(stream), on_text)
-    except httpx.HTTPError as error:
-        raise _unreachable(url, error) from error
+                return str(client.chat.completions.create(**request).choices[0].message.content)
+            with client.chat.completions.create(**request, stream=True) as chunks:
+                for choice in (choice for chunk in chunks for choice in chunk.choices):
+                    if text := choice.delta.content:
+                        pieces.append(text)
+                        on_text(text)
+            return "".join(pieces)
+    except openai.APIStatusError as error:
+        raise ServingError(f"the service answered {error.status_code}: {told(error, '')}") from None
+    except (openai.APIError, httpx.HTTPError) as error:
+        if pieces or not isinstance(error, openai.APIConnectionError):
+            raise ServingError(f"the answer broke off: {told(error, '')}") from None
+        raise ServingError(
+            f"{url} does not answer ({told(error, '')}); see what runs with `lavaflow status`, "
+            "start a service with `lavaflow deploy`"
+        ) from None
 
 
-def served_models(url: str, timeout_s: float = 10) -> list[dict[str, Any]]:
-    """Return the entries of /v1/models: `id` and registry `version` of each."""
+def _first_model(client: "OpenAI", url: str) -> str:
     try:
-        answer = httpx.get(f"{url}/v1/models", timeout=timeout_s, trust_env=not _is_here(url))
-    except httpx.HTTPError as error:
-        raise _unreachable(url, error) from error
-    return list(_checked(answer).json()["data"])
+        return client.models.list().data[0].id
+    except (AttributeError, TypeError, IndexError, ValueError):
+        # The client takes any answer with status 200 for a list of models.
+        raise ServingError(
+            f"{url} names no model under /v1/models; expected the address of a service, such as "
+            "http://127.0.0.1:8000"
+        ) from None
 
 
-def _is_here(url: str) -> bool:
-    """Whether a service is on this machine: then a proxy of the environment must not be asked."""
-    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
-
-
-def _content(question: str, image_path: str | Path | None) -> Any:
-    if image_path is None:
-        return question
-    path = Path(image_path)
-    media_type = MEDIA_TYPES.get(path.suffix.lower())
-    if media_type is None:
-        raise DataError(f"{path}: expected an image file ({', '.join(MEDIA_TYPES)})")
+def _read(path: Path) -> bytes:
     try:
-        encoded = base64.b64encode(path.read_bytes()).decode()
+        picture = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the path of an image file") from error
-    url = f"data:{media_type};base64,{encoded}"
-    return [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
-
-
-def _read_stream(stream: httpx.Response, on_text: Callable[[str], None]) -> str:
-    pieces: list[str] = []
-    for line in stream.iter_lines():
-        if not line.startswith("data: ") or line == "data: [DONE]":
-            continue
-        event = json.loads(line.removeprefix("data: "))
-        if "error" in event:
-            raise ServingError(f"the answer broke off: {event['error']['message']}")
-        for choice in event["choices"]:
-            if text := choice["delta"].get("content"):
-                pieces.append(text)
-                on_text(text)
-    return "".join(pieces)
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.is_success:
-        return answer
-    try:
-        message = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = answer.text[:300]
-    raise ServingError(f"the service answered {answer.status_code}: {message}")
-
-
-def _unreachable(url: str, error: httpx.HTTPError) -> ServingError:
-    return ServingError(
-        f"{url} does not answer ({error}); see what runs with `lavaflow status`, "
-        "start a service with `lavaflow deploy`"
-    )
+    if image_format(picture) is None:
+        raise DataError(f"{path}: expected an image file ({', '.join(MEDIA_TYPES)})")
+    return picture

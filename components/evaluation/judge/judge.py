@@ -28,9 +28,9 @@ from tenacity import (
     stop_when_event_set,
 )
 
+from components.core.chat_api import open_client, told
 from components.core.errors import ConfigError, EndpointError
 from components.evaluation.benchmark import JudgedBenchmark, Judgement, JudgeRequest, Question
-from components.evaluation.chat_api import open_client, told
 from components.evaluation.config import JudgeConfig
 from components.evaluation.judge.kept_replies import KeptReplies, Reply
 

@@ -12,10 +12,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from components.core.chat_api import open_client, told
 from components.core.errors import ConfigError, EndpointError
 from components.data.chat import write_question
 from components.evaluation.benchmark import Question
-from components.evaluation.chat_api import open_client, told
 
 log = logging.getLogger(__name__)
 

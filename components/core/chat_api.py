@@ -1,4 +1,4 @@
-"""A client of an OpenAI-compatible API, for what is judged and for who judges.
+"""A client of an OpenAI-compatible API, for what is asked, what is judged and who judges.
 
 In: an address, a key. Out: the client, and errors in words that hold no key.
 """
@@ -37,8 +37,8 @@ def told(error: Exception, key: str) -> str:
     """Return what the endpoint or the network says, without the key, which endpoints like to
     repeat.
     """
-    body = getattr(error, "body", None)
+    body, response = getattr(error, "body", None), getattr(error, "response", None)
     said = body.get("message") if isinstance(body, dict) else None
     cause = f" ({error.__cause__})" if error.__cause__ else ""
-    text = str(said or f"{error}{cause}")[:300]
+    text = str(said or getattr(response, "text", "") or f"{error}{cause}")[:300]
     return text.replace(key, "***") if key else text
