@@ -40,5 +40,6 @@ def told(error: Exception, key: str) -> str:
     body, response = getattr(error, "body", None), getattr(error, "response", None)
     said = body.get("message") if isinstance(body, dict) else None
     cause = f" ({error.__cause__})" if error.__cause__ else ""
-    text = str(said or getattr(response, "text", "") or f"{error}{cause}")[:300]
-    return text.replace(key, "***") if key else text
+    text = str(said or getattr(response, "text", "") or f"{error}{cause}")
+    # The key first: cut in two it would not be found.
+    return (text.replace(key, "***") if key else text)[:300]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from components.core.chat_api import told
 from components.core.errors import ConfigError, EndpointError
 from components.evaluation.benchmark import Question
 from components.evaluation.targets.chat import ChatTarget
@@ -121,6 +122,11 @@ def test_an_api_that_is_not_there_is_told() -> None:
         target.answer([question(1)])
     with pytest.raises(EndpointError, match="does not answer"):
         ChatTarget(url, retries=0)
+
+
+def test_a_key_at_the_cut_of_a_long_message_is_hidden() -> None:
+    found = told(ValueError("x" * 295 + "secret-key-1"), "secret-key-1")
+    assert found == "x" * 295 + "***"
 
 
 def test_no_message_holds_the_key(caplog: pytest.LogCaptureFixture) -> None:
