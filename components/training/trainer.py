@@ -24,13 +24,13 @@ from components.core.errors import (
     TrainingError,
     TrainingInterrupted,
 )
-from components.core.store import Store, resolve
+from components.core.store import Store
 from components.core.store_faults import translate
 from components.training.config import BasePaths, ModelCheckpoint, StageConfig
 from components.training.engines.deepspeed_config import plan_batches
-from components.training.lean_trainer import lean_trainer, on_several_nodes
 from components.training.materials import Locate, Materials
 from components.training.planning.room import check_cluster, free_orphans, waits_for
+from components.training.ray_internals import last_result, lean_trainer, on_several_nodes
 from components.training.workers.job import FINAL, WorkerJob
 
 if TYPE_CHECKING:
@@ -204,21 +204,8 @@ def _finished(job: WorkerJob) -> "Result | None":
     """
     if "://" not in job.storage_uri and not Path(job.run_uri).exists():
         return None
-    from ray.train import Result
-    from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME as LIST
-    from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
-
-    try:
-        result = Result.from_path(job.run_uri)
-    except CheckpointManagerInitializationError as error:
-        # It would keep Ray Train from ever starting; the workers look at the folders themselves.
-        log.warning("%s/%s is set aside: %s", job.run_uri, LIST, _last_line(error))
-        store, run = resolve(job.run_uri)
-        store.delete(f"{run}/{LIST}")
-        return None
-    except (RuntimeError, OSError, ValueError):
-        return None  # nothing there yet
-    if result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
+    result = last_result(job.run_uri)
+    if result is None or result.checkpoint is None or Path(result.checkpoint.path).name != FINAL:
         return None
     if (result.metrics or {}).get("recipe") != job.fingerprint:
         raise CheckpointError(

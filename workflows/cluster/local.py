@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import ClusterError
+from workflows.cluster.ray_internals import quiet_token_advice, use_token
 from workflows.cluster.source_tree import project_root
 
 log = logging.getLogger(__name__)
@@ -82,8 +83,7 @@ def _start_local(options: dict[str, Any], num_cpus: int | None) -> None:
     _prepare_environment()
     import ray
 
-    # Ray's advice about its token (on by default for local clusters) is not for our users.
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    quiet_token_advice()
     try:
         ray.init(
             address="local",
@@ -145,20 +145,6 @@ def _connect(address: str, options: dict[str, Any]) -> None:
         ) from error
     except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
         raise ClusterError(f"the Ray cluster at {address!r} refuses: {error}") from error
-
-
-def use_token() -> None:
-    """Send this user's Ray token, if there is one, to the clusters that this process talks to.
-
-    Ray does so by itself for a cluster that it finds, not for an address that it is given. A
-    cluster without authentication ignores the token (both seen with ray 2.60).
-    """
-    from ray._private.authentication.authentication_token_setup import (
-        maybe_enable_token_auth_if_token_available,
-    )
-
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _check_listening(address: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.core.errors import ClusterError
-from workflows.cluster.local import use_token
+from workflows.cluster.ray_internals import quiet_job_client, use_token
 from workflows.cluster.source_tree import runtime_environment
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,6 @@ _FIND_PYTHON = (
 _RAYS_OWN_LINES = ("Running entrypoint for job ", "Tailing logs until the job exits")
 # A status of an answer, not three digits of the port in its address.
 _DENIED = re.compile(r"(?<![:\d])40[13]\b|Unauthorized")
-_TALKATIVE = (
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-    "ray._private.runtime_env.packaging",
-)
 
 Write = Callable[[str], None]
 
@@ -147,9 +142,7 @@ def connect(address: str) -> Any:
         ) from error
     from ray.job_submission import JobSubmissionClient
 
-    # Ray logs each upload and attempt; what matters of it is said here.
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet_job_client()
     use_token()
 
     with _job_errors(address):

@@ -4,7 +4,9 @@ In: applications in the form of Serve's configuration files. Out: the same, appl
 `serve.run` starts every replica anew at each call and forgets its arguments; a configuration that
 is *applied* changes replica numbers in place and can be read back by any process. The public way to
 apply one is the dashboard's REST API, and a laptop's cluster runs no dashboard: so this file talks
-to the controller as the dashboard does (ray 2.60, `ServeControllerClient.deploy_apps`).
+to the controller as the dashboard does (ray 2.60, `ServeControllerClient.deploy_apps`). It is the
+one file that uses private names of Serve; tests/serving/service/test_controller.py names what
+another version took away.
 """
 
 import contextlib

@@ -4,14 +4,11 @@ In: the settings of a stage and the Ray cluster that is connected. Out: an error
 for. Nothing is reserved here: Ray Train does that. What a killed stage has reserved is given back.
 """
 
-import logging
 import time
 
 from components.core.errors import ClusterError
 from components.training.config import StageConfig
-from components.training.lean_trainer import autoscaler_limits
-
-log = logging.getLogger(__name__)
+from components.training.ray_internals import autoscaler_limits, orphaned_groups
 
 PATIENCE_S = 15.0
 """So long a stage waits for free processors before it says so."""
@@ -73,26 +70,12 @@ def free_orphans() -> int:
 
     Ray keeps the placement group of an actor that died until the job ends as well. A stage that is
     tried again within its job would wait for ever for what it holds itself. Ray Train's own cleaner
-    needs the dashboard, which a local cluster has not. Read in ray 2.60.
+    needs the dashboard, which a local cluster has not.
     """
     import ray
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    try:
-        from ray._private.state import state
-        from ray.core.generated.gcs_pb2 import PlacementGroupTableData
-
-        rows = state._connect_and_get_accessor().get_placement_group_table()
-        groups = [PlacementGroupTableData.FromString(row) for row in rows]
-    except Exception as error:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
-        log.warning("what killed stages reserved cannot be looked up: %s", error)
-        return 0
-    removed = PlacementGroupTableData.REMOVED
-    orphans = [
-        group.placement_group_id
-        for group in groups
-        if group.creator_actor_dead and not group.is_detached and group.state != removed
-    ]
+    orphans = orphaned_groups()
     for orphan in orphans:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(orphan)))
     return len(orphans)

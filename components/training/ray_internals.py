@@ -1,19 +1,26 @@
-"""Ray Train's trainer without the helpers a stage has no use for, so that it starts sooner.
+"""What training uses of Ray that is not public, in one place: names, signatures, how they behave.
 
-In: what Ray Train's `DataParallelTrainer` takes. Out: the same `fit()`. Ray Train starts one
-process each for Ray Data, for an autoscaler and for tidying up through the dashboard; each costs
-about two seconds of CPU, and on two cores two CPU seconds are one second of waiting per stage.
-Each is left out only where it could do nothing. `TorchTrainer` itself is not used because it makes
-the caller and the controller import torch; `ranks.py` starts the process group instead.
+In: what Ray Train's `DataParallelTrainer` takes; a connected cluster. Out: a trainer without the
+helpers that a stage has no use for, so that it starts sooner; what the cluster may grow to; what
+killed stages have reserved. Ray Train starts one process each for Ray Data, for an autoscaler and
+for tidying up through the dashboard; each costs about two seconds of CPU, and on two cores two CPU
+seconds are one second of waiting per stage. Each is left out only where it could do nothing.
+`TorchTrainer` itself is not used because it makes the caller and the controller import torch;
+`ranks.py` starts the process group instead.
 
-Nothing heavy is imported until `lean_trainer()` is called. The names below are not public, so they
-are looked up with care: where Ray has changed, its own defaults stay. Read in ray 2.60.
+Nothing heavy is imported until a function is called. Where Ray has changed, its own defaults stay.
+Read in ray 2.60; tests/training/test_ray_internals.py names what another version took away.
 """
 
 import functools
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from components.core.store import resolve
+
+if TYPE_CHECKING:
+    from ray.train import Result
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +50,46 @@ def autoscaler_limits() -> dict[str, float] | None:
         return state.get_max_resources_from_cluster_config() or None
     except Exception:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
         return {}
+
+
+def last_result(run_uri: str) -> "Result | None":
+    """Return what a run left in its storage, or None where there is nothing yet.
+
+    A damaged list of checkpoints is set aside: it would keep Ray Train from ever starting, and the
+    workers look at the folders themselves.
+    """
+    from ray.train import Result
+    from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME as LIST
+    from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
+
+    try:
+        return Result.from_path(run_uri)
+    except CheckpointManagerInitializationError as error:
+        log.warning("%s/%s is set aside: %s", run_uri, LIST, str(error).strip().rpartition("\n")[2])
+        store, run = resolve(run_uri)
+        store.delete(f"{run}/{LIST}")
+    except (RuntimeError, OSError, ValueError):
+        pass  # nothing there yet
+    return None
+
+
+def orphaned_groups() -> list[bytes]:
+    """Return the ids of placement groups whose creator has died, and that nobody gave back."""
+    try:
+        from ray._private.state import state
+        from ray.core.generated.gcs_pb2 import PlacementGroupTableData
+
+        rows = state._connect_and_get_accessor().get_placement_group_table()
+        groups = [PlacementGroupTableData.FromString(row) for row in rows]
+    except Exception as error:  # noqa: BLE001 -- a changed internal: behave like plain Ray Train
+        log.warning("what killed stages reserved cannot be looked up: %s", error)
+        return []
+    removed = PlacementGroupTableData.REMOVED
+    return [
+        group.placement_group_id
+        for group in groups
+        if group.creator_actor_dead and not group.is_detached and group.state != removed
+    ]
 
 
 def _set_environment() -> None:
