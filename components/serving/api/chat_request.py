@@ -51,14 +51,14 @@ def read_conversation(request: ChatRequest, config: ServingConfig) -> Conversati
         turns = _alternating(messages, len(request.messages) - len(messages.turns))
         check_one_image(len(messages.images))
         image = next(
-            (read_image(each.source, config, each.param) for each in messages.images), None
+            (read_image_url(each.source, config, each.param) for each in messages.images), None
         )
     except BadMessage as error:
         raise RequestRefused(error.reason, param=error.param, code=error.code) from None
     return Conversation(turns, image)
 
 
-def read_image(url: str, config: ServingConfig, param: str) -> bytes:
+def read_image_url(url: str, config: ServingConfig, param: str) -> bytes:
     """Return the checked bytes of the image in a data URL; of a GIF the first frame counts.
 
     Raises BadMessage for any other URL, wrong base64 or a format that is not offered,

@@ -28,7 +28,7 @@ from components.serving.api.wire import (
     usage_chunk,
 )
 from components.serving.config import ServingConfig
-from components.serving.engine.engine import Answer, Engine
+from components.serving.engine.chat_engine import ChatEngine, Completion
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,9 @@ VERSION_HEADER = "x-lavaflow-version"
 """Header of every answer: the registry version that made it."""
 
 
-def build_routes(engine: Engine, config: ServingConfig, model_name: str, version: str) -> FastAPI:
+def build_routes(
+    engine: ChatEngine, config: ServingConfig, model_name: str, version: str
+) -> FastAPI:
     """Return the FastAPI application that answers for one model version."""
     app = FastAPI(title="lavaflow", version=version, description=f"{model_name}, version {version}")
     created = int(time.time())
@@ -91,7 +93,7 @@ class _VersionHeader:
 class _EventStream(StreamingResponse):
     """A stream that ends the computation with it, also when the client leaves."""
 
-    def __init__(self, answer: Answer, events: AsyncIterator[str]) -> None:
+    def __init__(self, answer: Completion, events: AsyncIterator[str]) -> None:
         super().__init__(events, media_type="text/event-stream")
         self.headers["cache-control"] = "no-cache"
         self._answer = answer
@@ -103,7 +105,7 @@ class _EventStream(StreamingResponse):
             self._answer.cancel()
 
 
-async def _stream(answer: Answer, head: Head, chat: ChatRequest) -> AsyncIterator[str]:
+async def _stream(answer: Completion, head: Head, chat: ChatRequest) -> AsyncIterator[str]:
     """Server-sent events of one answer; the status is sent by then, so errors go inline."""
     with_usage = chat.stream_options is not None and chat.stream_options.include_usage
     try:

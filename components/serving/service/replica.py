@@ -26,7 +26,7 @@ class _ChatService:
 
     def __init__(self, model: dict[str, object]) -> None:
         # Here and not above: only replicas need torch; building the application must stay light.
-        from components.serving.engine.llava import load_engine
+        from components.serving.engine.checkpoint_engine import load_engine
 
         served = ServedModel.model_validate(model)
         self._engine = load_engine(served.checkpoint, served.config)

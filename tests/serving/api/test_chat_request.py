@@ -9,7 +9,7 @@ from PIL import Image
 
 from components.data.chat import parse_messages
 from components.data.records import Turn
-from components.serving.api.chat_request import read_conversation, read_image
+from components.serving.api.chat_request import read_conversation, read_image_url
 from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
@@ -125,14 +125,14 @@ def url_of(data: bytes, media_type: str = "image/png") -> str:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_the_four_formats_come_back_byte_for_byte(kind: str) -> None:
     data = encoded(kind)
-    assert read_image(url_of(data, f"image/{kind.lower()}"), LIMITED, "p") == data
+    assert read_image_url(url_of(data, f"image/{kind.lower()}"), LIMITED, "p") == data
 
 
 def test_the_media_type_may_be_absent_or_carry_parameters() -> None:
     data = encoded("PNG")
     text = base64.b64encode(data).decode()
-    assert read_image(f"data:;base64,{text}", LIMITED, "p") == data
-    assert read_image(f"DATA:image/png;name=a.png;base64,{text}", LIMITED, "p") == data
+    assert read_image_url(f"data:;base64,{text}", LIMITED, "p") == data
+    assert read_image_url(f"DATA:image/png;name=a.png;base64,{text}", LIMITED, "p") == data
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_what_is_not_an_embedded_picture_is_refused(url: str, said: str) -> None
 
 def test_a_file_over_the_limit_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(RequestRefused, match="at most 20000") as refused:
-        read_image("data:image/png;base64," + "A" * 40_000, LIMITED, "p")
+        read_image_url("data:image/png;base64," + "A" * 40_000, LIMITED, "p")
     assert refused.value.status == 413
 
 
@@ -174,5 +174,5 @@ def test_a_small_file_with_too_many_pixels_is_refused() -> None:
     bomb = encoded("PNG", (1000, 11))
     assert len(bomb) < LIMITED.max_image_bytes
     with pytest.raises(RequestRefused, match="1000x11 = 11000 pixels") as refused:
-        read_image(url_of(bomb), LIMITED, "p")
+        read_image_url(url_of(bomb), LIMITED, "p")
     assert refused.value.status == 413

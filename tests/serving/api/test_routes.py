@@ -19,15 +19,15 @@ from components.core.errors import DataError, ServingError
 from components.serving.api.routes import build_routes
 from components.serving.client import ask
 from components.serving.config import ServingConfig
-from components.serving.engine.engine import Engine
-from components.serving.engine.llava import load_engine
+from components.serving.engine.chat_engine import ChatEngine
+from components.serving.engine.checkpoint_engine import load_engine
 
 CONFIG = ServingConfig(max_new_tokens=150, max_request_bytes=100_000)
 QUESTION = [{"role": "user", "content": "What is it?"}]
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Path) -> Iterator[Engine]:
+def engine(tiny_checkpoint: Path) -> Iterator[ChatEngine]:
     threads = torch.get_num_threads()
     engine = load_engine(str(tiny_checkpoint), CONFIG)
     yield engine
@@ -36,7 +36,7 @@ def engine(tiny_checkpoint: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def url(engine: Engine) -> Iterator[str]:
+def url(engine: ChatEngine) -> Iterator[str]:
     app = build_routes(engine, CONFIG, "pocket", "3")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -154,7 +154,7 @@ def test_other_errors_have_the_same_form(url: str) -> None:
     assert httpx.get(f"{url}/v1/chat/completions").status_code == 405
 
 
-def test_the_computation_stops_when_the_client_leaves(url: str, engine: Engine) -> None:
+def test_the_computation_stops_when_the_client_leaves(url: str, engine: ChatEngine) -> None:
     body = {"model": "pocket", "messages": QUESTION, "max_tokens": 150, "stream": True}
     started = []
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_the_computation_stops_when_the_client_leaves(url: str, engine: Engine) 
 
 
 def test_an_error_of_the_model_is_told_plain_and_in_the_stream(
-    url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    url: str, engine: ChatEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> Any:
         raise RuntimeError("out of memory")

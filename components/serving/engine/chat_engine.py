@@ -38,7 +38,7 @@ class PromptMaker(Protocol):
 
 
 @dataclass
-class Answer:
+class Completion:
     """An answer under way: iterate `texts`; afterwards `finish` and `num_new_tokens` are final."""
 
     prompt_tokens: int
@@ -74,7 +74,7 @@ class Answer:
             self.cancel()
 
 
-class Engine:
+class ChatEngine:
     """Answers requests; one per replica."""
 
     def __init__(self, maker: PromptMaker, batcher: Batcher, config: ServingConfig) -> None:
@@ -87,14 +87,14 @@ class Engine:
         """Requests in the running batch and waiting for the next one."""
         return {"running": self._batcher.num_running, "waiting": self._batcher.num_waiting}
 
-    async def answer(self, request: ChatRequest) -> Answer:
+    async def answer(self, request: ChatRequest) -> Completion:
         """Start answering; raises RequestRefused, before anything is computed, if it cannot."""
         # Decoding and resizing a picture takes milliseconds: off the event loop.
         prompt = await asyncio.to_thread(self._prompt, request)
         prompt_tokens = self._maker.num_tokens(prompt)
         sampling = self._sampling(request, room=self._maker.max_tokens - prompt_tokens)
         text = TextStream(self._maker.tokenizer, (*request.stop_strings, *self._maker.stop_strings))
-        return Answer(prompt_tokens, self._batcher.submit(prompt, sampling), text)
+        return Completion(prompt_tokens, self._batcher.submit(prompt, sampling), text)
 
     def check(self) -> None:
         """Raise RuntimeError when the worker thread has died, so that the replica is replaced."""

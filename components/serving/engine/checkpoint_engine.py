@@ -1,6 +1,6 @@
 """The model behind an engine: a checkpoint of `components.model` on the path of training samples.
 
-In: a checkpoint folder or URI. Out: an `Engine`. Rendering, tokenising and image loading are the
+In: a checkpoint folder or URI. Out: a `ChatEngine`. Rendering, tokenising and image loading are the
 data floor's; the forward passes are the model floor's; here only the choice of the next token is
 made.
 """
@@ -24,14 +24,14 @@ from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
 from components.serving.engine.batching import Batcher, Prompt, Sampling
-from components.serving.engine.engine import Engine
+from components.serving.engine.chat_engine import ChatEngine
 
 log = logging.getLogger(__name__)
 
 # Shapes: B rows of the batch, V vocabulary rows
 
 
-def load_engine(checkpoint: str, config: ServingConfig) -> Engine:
+def load_engine(checkpoint: str, config: ServingConfig) -> ChatEngine:
     """Load a checkpoint and return the engine that answers with it, warmed up by one question.
 
     Sets the number of torch threads of the whole process: a replica owns its process.
@@ -49,7 +49,7 @@ def load_engine(checkpoint: str, config: ServingConfig) -> Engine:
     maker = LlavaPrompts(loaded)
     _warm_up(maker, decoder)
     batcher = Batcher(decoder, [loaded.eos_token_id], config.max_batch_size, config.batch_wait_s)
-    return Engine(maker, batcher, config)
+    return ChatEngine(maker, batcher, config)
 
 
 class LlavaPrompts:

@@ -20,14 +20,14 @@ from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
-from components.serving.engine.engine import Engine
-from components.serving.engine.llava import LlavaPrompts, load_engine
+from components.serving.engine.chat_engine import ChatEngine
+from components.serving.engine.checkpoint_engine import LlavaPrompts, load_engine
 
 CONFIG = ServingConfig(max_new_tokens=40, batch_wait_s=0.05)
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Path) -> Iterator[Engine]:
+def engine(tiny_checkpoint: Path) -> Iterator[ChatEngine]:
     threads = torch.get_num_threads()
     engine = load_engine(str(tiny_checkpoint), CONFIG)
     yield engine
@@ -50,13 +50,13 @@ def chat(question: str, image: bytes | None = None, **changes: Any) -> ChatReque
     )
 
 
-async def read(engine: Engine, request: ChatRequest) -> tuple[str, str, int, int]:
+async def read(engine: ChatEngine, request: ChatRequest) -> tuple[str, str, int, int]:
     answer = await engine.answer(request)
     text = "".join([piece async for piece in answer.texts])
     return text, answer.finish, answer.prompt_tokens, answer.num_new_tokens
 
 
-def ask(engine: Engine, request: ChatRequest) -> tuple[str, str, int, int]:
+def ask(engine: ChatEngine, request: ChatRequest) -> tuple[str, str, int, int]:
     return asyncio.run(read(engine, request))
 
 
@@ -74,7 +74,7 @@ def test_a_served_prompt_begins_the_training_ids_of_the_same_turn(
 
 @pytest.mark.parametrize("with_image", [False, True], ids=["text", "image"])
 def test_a_greedy_answer_is_the_one_of_evaluation(
-    engine: Engine, loaded: Loaded, picture: bytes, with_image: bool
+    engine: ChatEngine, loaded: Loaded, picture: bytes, with_image: bool
 ) -> None:
     image = picture if with_image else None
     prompt = LlavaPrompts(loaded).prompt(Conversation([Turn("human", "What is it?")], image))
@@ -86,7 +86,9 @@ def test_a_greedy_answer_is_the_one_of_evaluation(
     assert prompt_tokens == len(prompt.ids) + (loaded.patches_per_image - 1) * with_image
 
 
-def test_answers_of_a_batch_are_those_of_single_requests(engine: Engine, picture: bytes) -> None:
+def test_answers_of_a_batch_are_those_of_single_requests(
+    engine: ChatEngine, picture: bytes
+) -> None:
     requests = [
         chat("What is it?", picture),
         chat("Hello"),
@@ -100,14 +102,14 @@ def test_answers_of_a_batch_are_those_of_single_requests(engine: Engine, picture
     assert asyncio.run(together()) == [ask(engine, each) for each in requests]
 
 
-def test_limits_end_an_answer(engine: Engine) -> None:
+def test_limits_end_an_answer(engine: ChatEngine) -> None:
     text, finish, _, new_tokens = ask(engine, chat("Hello", max_tokens=3))
     assert (finish, new_tokens) == ("length", 3)
     longer, *_ = ask(engine, chat("Hello", max_tokens=30))
     assert longer.startswith(text.rstrip("\ufffd"))
 
 
-def test_a_stop_string_ends_an_answer_and_is_not_shown(engine: Engine) -> None:
+def test_a_stop_string_ends_an_answer_and_is_not_shown(engine: ChatEngine) -> None:
     whole, *_ = ask(engine, chat("Hello", max_tokens=30))
     place = len(whole) // 2
     stop = whole[place : place + 3]
@@ -115,7 +117,7 @@ def test_a_stop_string_ends_an_answer_and_is_not_shown(engine: Engine) -> None:
     assert (text, finish) == (whole.partition(stop)[0], "stop")
 
 
-def test_a_seed_repeats_a_sampled_answer(engine: Engine) -> None:
+def test_a_seed_repeats_a_sampled_answer(engine: ChatEngine) -> None:
     def sampled(seed: int) -> str:
         return ask(engine, chat("Hello", temperature=1.5, seed=seed, max_tokens=20))[0]
 
@@ -123,13 +125,13 @@ def test_a_seed_repeats_a_sampled_answer(engine: Engine) -> None:
     assert len({sampled(seed) for seed in range(4)}) > 1
 
 
-def test_a_tiny_nucleus_is_greedy(engine: Engine) -> None:
+def test_a_tiny_nucleus_is_greedy(engine: ChatEngine) -> None:
     greedy = ask(engine, chat("Hello", max_tokens=20))
     narrow = ask(engine, chat("Hello", max_tokens=20, temperature=1, top_p=1e-6, seed=3))
     assert narrow == greedy
 
 
-def test_more_than_the_context_is_refused(engine: Engine) -> None:
+def test_more_than_the_context_is_refused(engine: ChatEngine) -> None:
     with pytest.raises(RequestRefused, match="context is 256") as refused:
         ask(engine, chat("word " * 300))
     assert refused.value.code == "context_length_exceeded"
@@ -137,6 +139,6 @@ def test_more_than_the_context_is_refused(engine: Engine) -> None:
         ask(engine, chat("Hello", max_tokens=41))
 
 
-def test_a_picture_that_breaks_off_is_refused(engine: Engine, picture: bytes) -> None:
+def test_a_picture_that_breaks_off_is_refused(engine: ChatEngine, picture: bytes) -> None:
     with pytest.raises(RequestRefused, match="cannot be decoded"):
         ask(engine, chat("What is it?", picture[: len(picture) // 2]))
