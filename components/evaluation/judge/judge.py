@@ -26,6 +26,7 @@ from tenacity import (
     sleep_using_event,
     stop_after_attempt,
     stop_when_event_set,
+    wait_exponential,
 )
 
 from components.core.chat_api import open_client, told
@@ -237,7 +238,7 @@ class Judge:
             ) from None
 
     def _wait_s(self, state: RetryCallState) -> float:
-        wait = min(_LONGEST_WAIT_S, self.config.first_wait_s * 2 ** (state.attempt_number - 1))
+        wait = wait_exponential(self.config.first_wait_s, max=_LONGEST_WAIT_S)(state)
         wait *= random.uniform(1.0, 1.25)  # so that the threads do not come back together
         failure = state.outcome.exception() if state.outcome else None
         asked = failure.retry_after_s if isinstance(failure, _Passing) else 0.0
