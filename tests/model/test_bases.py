@@ -25,7 +25,7 @@ from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import load, save
 from components.model.embed import image_embeddings
 from components.model.freeze import PARTS, freeze_for_stage
-from components.model.generation.greedy import generate_greedy
+from components.model.generation.greedy import embed_distinct, generate_greedy
 from components.model.tower import read_tower
 from tests.model.reference import check_loss_and_gradients
 from tests.model.tiny_parts import (
@@ -94,7 +94,7 @@ def test_a_folder_loads_here_and_in_plain_transformers(
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0], logits[2])
     picture = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
     prompts = [[40, parts.image_token_id, 41], [44, 45]]
-    assert len(generate_greedy(loaded, prompts, [picture, None], 3)) == 2
+    assert len(generate_greedy(loaded, prompts, embed_distinct(loaded, [picture, None]), 3)) == 2
 
 
 @pytest.mark.parametrize("language", LANGUAGE_MODELS)

@@ -15,7 +15,7 @@ from components.data.images import normalise
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import SIDE_FILE, load, save
 from components.model.connectors import LlavaWithConnector, connector_of
-from components.model.generation.greedy import generate_greedy
+from components.model.generation.greedy import embed_distinct, generate_greedy
 from tests.model.tiny_parts import CONNECTORS, IMAGE_PX
 
 POSITIONS = {"resampler3": 3, "resampler7": 7}
@@ -45,7 +45,7 @@ def test_a_folder_gives_back_the_very_weights(
             loaded.model(input_ids=ids, pixel_values=pixels).logits,
         )
     picture = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
-    assert generate_greedy(loaded, [[1, image, 270]], [picture], 3)
+    assert generate_greedy(loaded, [[1, image, 270]], embed_distinct(loaded, [picture]), 3)
 
 
 @every_connector

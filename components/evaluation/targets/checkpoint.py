@@ -104,9 +104,9 @@ class CheckpointTarget:
     def _generate(
         self, prompts: list[list[int]], images: list["Tensor | None"], max_new_tokens: int
     ) -> list[str]:
-        from components.model.generation.greedy import answer_greedy
+        from components.model.generation.greedy import generate_greedy
 
-        new_ids = answer_greedy(self._loaded, prompts, images, max_new_tokens)
+        new_ids = generate_greedy(self._loaded, prompts, images, max_new_tokens)
         texts = self._loaded.tokenizer.batch_decode(new_ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
 

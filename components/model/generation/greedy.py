@@ -29,44 +29,30 @@ _DROPPED_SHARE = 1 / 8
 seen is copied. Measured on descriptions of 37 to 151 tokens, 24 in a batch."""
 
 
-def generate_greedy(
-    loaded: "Loaded",
-    prompts_ids: Sequence[Sequence[int]],
-    pixels: Sequence[Tensor | None],
-    max_new_tokens: int,
-    stop_ids: Sequence[int] | None = None,
-) -> list[list[int]]:
-    """Return for each prompt the greedily chosen ids, up to a stop id (default: the end token, not
-    included).
-
-    A picture that several prompts share goes through the tower once. Rows that are done leave the
-    batch. Raises DataError when a prompt's image tokens and pictures disagree.
-    """
-    return answer_greedy(
-        loaded, prompts_ids, embed_distinct(loaded, pixels), max_new_tokens, stop_ids
-    )
-
-
 @torch.inference_mode()
-def answer_greedy(
+def generate_greedy(
     loaded: "Loaded",
     prompts_ids: Sequence[Sequence[int]],
     images: Sequence[Tensor | None],
     max_new_tokens: int,
-    stop_ids: Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """Return the same as `generate_greedy`, of pictures that `embed_distinct` has embedded."""
+    """Return for each prompt the greedily chosen ids up to the end token, which is not included.
+
+    `images` are what `embed_distinct` made of the pictures, so that one which several prompts share
+    goes through the tower once. Rows that are done leave the batch. Raises DataError when a
+    prompt's image tokens and pictures disagree.
+    """
     if not prompts_ids:
         return []
-    model, stops = loaded.model, _stops(loaded, stop_ids)
-    hidden_BD, cache, mask_BS = prefill_embedded(loaded, prompts_ids, images)
+    model = loaded.model
+    hidden_BD, cache, mask_BS = prefill(loaded, prompts_ids, images)
     answers: list[list[int]] = [[] for _ in prompts_ids]
     rows = list(range(len(prompts_ids)))  # the prompt of each row of the batch
     done: set[int] = set()
     for step in range(max_new_tokens):
         chosen = model.lm_head(hidden_BD).argmax(-1).tolist()
         for prompt, token in zip(rows, chosen, strict=True):
-            if token in stops:
+            if token == loaded.eos_token_id:
                 done.add(prompt)
             elif prompt not in done:
                 answers[prompt].append(token)
@@ -83,21 +69,15 @@ def answer_greedy(
 
 
 def prefill(
-    loaded: "Loaded", prompts_ids: Sequence[Sequence[int]], pixels: Sequence[Tensor | None]
-) -> tuple[Tensor, Cache, Tensor]:
-    """Run the prompts; return last hidden states [B, D], the cache and the mask [B, S]."""
-    return prefill_embedded(loaded, prompts_ids, embed_distinct(loaded, pixels))
-
-
-def prefill_embedded(
     loaded: "Loaded", prompts_ids: Sequence[Sequence[int]], images: Sequence[Tensor | None]
 ) -> tuple[Tensor, Cache, Tensor]:
-    """Return the same as `prefill`, of embedded pictures [P, D]; one and the same tensor is one and
-    the same picture.
+    """Run the prompts; return last hidden states [B, D], the cache and the mask [B, S].
+
+    `images` are embedded pictures [P, D]; one and the same tensor is one and the same picture.
     """
     if len(images) != len(prompts_ids):
         raise DataError(
-            f"{len(prompts_ids)} prompts but {len(images)} entries in pixels; "
+            f"{len(prompts_ids)} prompts but {len(images)} entries in images; "
             "pass None for no image"
         )
     distinct: dict[int, Tensor] = {id(image): image for image in images if image is not None}
@@ -214,7 +194,3 @@ def _expand(ids: Sequence[int], label: int | None, loaded: "Loaded", where: int)
         return [*ids[:at], *keys, *ids[at + 1 :]]
     patch = iter(keys)
     return [next(patch) if token == loaded.image_token_id else token for token in ids]
-
-
-def _stops(loaded: "Loaded", stop_ids: Sequence[int] | None) -> frozenset[int]:
-    return frozenset((loaded.eos_token_id,) if stop_ids is None else stop_ids)

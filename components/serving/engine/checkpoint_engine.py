@@ -19,7 +19,7 @@ from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
-from components.model.generation.greedy import advance, prefill
+from components.model.generation.greedy import advance, embed_distinct, prefill
 from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.config import ServingConfig
@@ -102,8 +102,9 @@ class LlavaDecoder:
             None if each.pixels is None else torch.from_numpy(each.pixels) for each in prompts
         ]
         with torch.inference_mode():
+            images = embed_distinct(self._loaded, pixels)
             hidden_BD, cache, mask_BS = prefill(
-                self._loaded, [each.ids for each in prompts], pixels
+                self._loaded, [each.ids for each in prompts], images
             )
         rows = list(range(len(prompts)))  # the prompt of each row that is still computed
         while True:

@@ -1,5 +1,6 @@
 """Greedy decoding: cached = uncached, batched = one by one, shared beginnings = none shared."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from components.model.build import LlavaParts
 from components.model.checkpoint import Loaded, load, save
 from components.model.generation import greedy as generate
 from components.model.generation import prefix_sharing as beginnings
-from components.model.generation.greedy import generate_greedy
+from components.model.generation.greedy import embed_distinct, generate_greedy
 from components.model.generation.prefix_sharing import Level
 
 NEW = 12
@@ -39,6 +40,12 @@ def prompts(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
         [1, 299, 263, 301, 288],
     ]
     return ids, [pixels[0], None, pixels[1], pixels[0], None]
+
+
+def greedy(
+    loaded: Loaded, ids: list[list[int]], pixels: list[Tensor | None], limit: int
+) -> list[list[int]]:
+    return generate_greedy(loaded, ids, embed_distinct(loaded, pixels), limit)
 
 
 def uncached(loaded: Loaded, ids: list[int], image: Tensor | None, limit: int) -> list[int]:
@@ -66,11 +73,10 @@ def test_cached_equals_uncached_and_batched_equals_single(
     ids, pixels = prompts
     reference = [uncached(loaded, row, image, NEW) for row, image in zip(ids, pixels, strict=True)]
     single = [
-        generate_greedy(loaded, [row], [image], NEW)[0]
-        for row, image in zip(ids, pixels, strict=True)
+        greedy(loaded, [row], [image], NEW)[0] for row, image in zip(ids, pixels, strict=True)
     ]
     assert single == reference
-    assert generate_greedy(loaded, ids, pixels, NEW) == reference
+    assert greedy(loaded, ids, pixels, NEW) == reference
     assert len({tuple(answer) for answer in reference}) > 1
 
 
@@ -78,10 +84,10 @@ def test_rows_that_stop_early_leave_the_others_as_they_are(
     loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
 ) -> None:
     ids, pixels = prompts
-    free = generate_greedy(loaded, ids, pixels, NEW, stop_ids=[])
+    free = greedy(replace(loaded, eos_token_id=-1), ids, pixels, NEW)
     assert all(len(answer) == NEW for answer in free)
     stop = free[0][3]
-    stopped = generate_greedy(loaded, ids, pixels, NEW, stop_ids=[stop])
+    stopped = greedy(replace(loaded, eos_token_id=stop), ids, pixels, NEW)
     for answer, whole in zip(stopped, free, strict=True):
         assert answer == (whole[: whole.index(stop)] if stop in whole else whole)
     assert len({len(answer) for answer in stopped}) > 1
@@ -93,9 +99,7 @@ def test_repeated_image_tokens_are_left_as_they_are(
     ids, pixels = prompts
     image = loaded.image_token_id
     repeated = [ids[0][:2] + [image] * loaded.patches_per_image + ids[0][3:]]
-    assert generate_greedy(loaded, repeated, pixels[:1], NEW) == generate_greedy(
-        loaded, ids[:1], pixels[:1], NEW
-    )
+    assert greedy(loaded, repeated, pixels[:1], NEW) == greedy(loaded, ids[:1], pixels[:1], NEW)
 
 
 def test_pictures_and_image_tokens_must_agree(
@@ -103,12 +107,12 @@ def test_pictures_and_image_tokens_must_agree(
 ) -> None:
     ids, pixels = prompts
     with pytest.raises(DataError, match="prompt 0: 1 image tokens; expected none"):
-        generate_greedy(loaded, ids[:1], [None], NEW)
+        greedy(loaded, ids[:1], [None], NEW)
     with pytest.raises(DataError, match="prompt 0: 0 image tokens; expected 1"):
-        generate_greedy(loaded, ids[1:2], pixels[:1], NEW)
+        greedy(loaded, ids[1:2], pixels[:1], NEW)
     with pytest.raises(DataError, match="5 prompts but 1 entries"):
-        generate_greedy(loaded, ids, pixels[:1], NEW)
-    assert generate_greedy(loaded, [], [], NEW) == []
+        greedy(loaded, ids, pixels[:1], NEW)
+    assert greedy(loaded, [], [], NEW) == []
 
 
 @pytest.fixture
@@ -136,7 +140,7 @@ def test_shared_beginnings_change_no_answer(
     loaded.model.double()
     ids, pixels = asked
     reference = [uncached(loaded, row, image, NEW) for row, image in zip(ids, pixels, strict=True)]
-    plain = generate_greedy(loaded, ids, pixels, NEW)
+    plain = greedy(loaded, ids, pixels, NEW)
     levels: list[int] = []
 
     def counted(*args: Any) -> list[Level]:
@@ -146,7 +150,7 @@ def test_shared_beginnings_change_no_answer(
 
     monkeypatch.setattr(generate, "share", counted)
     monkeypatch.setattr(beginnings, "FORWARD_PRICE", price)
-    assert generate_greedy(loaded, ids, pixels, NEW) == plain == reference
+    assert greedy(loaded, ids, pixels, NEW) == plain == reference
     assert levels == [3 if price == 0 else 2]
     assert len({tuple(answer) for answer in reference}) > 3
 
@@ -161,8 +165,9 @@ def test_prefill_gives_the_states_of_single_rows(
     monkeypatch.setattr(beginnings, "FORWARD_PRICE", 0)
     ids, pixels = asked
     with torch.inference_mode():
-        states, _, _ = generate.prefill(loaded, ids, pixels)
-        for state, row, image in zip(states, ids, pixels, strict=True):
+        images = embed_distinct(loaded, pixels)
+        states, _, _ = generate.prefill(loaded, ids, images)
+        for state, row, image in zip(states, ids, images, strict=True):
             alone, _, _ = generate.prefill(loaded, [row], [image])
             torch.testing.assert_close(state, alone[0], rtol=0, atol=1e-12)
 
@@ -180,5 +185,5 @@ def test_the_tower_runs_once_per_picture(
         return original(model, pixels_NCHW, spec)
 
     monkeypatch.setattr(generate, "image_embeddings", counted)
-    generate_greedy(loaded, *asked, NEW)
+    greedy(loaded, *asked, NEW)
     assert seen == [3]

@@ -15,7 +15,7 @@ from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.checkpoint import Loaded
 from components.model.checkpoint import load as load_checkpoint
-from components.model.generation.greedy import generate_greedy
+from components.model.generation.greedy import embed_distinct, generate_greedy
 from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest
@@ -79,7 +79,7 @@ def test_a_greedy_answer_is_the_one_of_evaluation(
     image = picture if with_image else None
     prompt = LlavaPrompts(loaded).prompt(Conversation([Turn("human", "What is it?")], image))
     pixels = None if prompt.pixels is None else torch.from_numpy(prompt.pixels)
-    (ids,) = generate_greedy(loaded, [prompt.ids], [pixels], max_new_tokens=40)
+    (ids,) = generate_greedy(loaded, [prompt.ids], embed_distinct(loaded, [pixels]), 40)
     text, _, prompt_tokens, new_tokens = ask(engine, chat("What is it?", image))
     assert text == loaded.tokenizer.decode(ids, skip_special_tokens=True).removeprefix(" ")
     assert new_tokens == len(ids)
