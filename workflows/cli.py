@@ -14,18 +14,17 @@ import traceback
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from components.core.errors import LavaflowError
-from components.core.logs import setup_logging
+from components.core.logs import open_console, setup_logging
 from workflows.commands.convert import convert_app
 from workflows.commands.data import data_app
 from workflows.commands.evaluate import evaluate_app
 from workflows.commands.recipe import adopt, pin, plan, recipes, run, submit
 from workflows.commands.service import chat, deploy, models, promote, scale, status, stop
 
-errors = Console(stderr=True)
+errors = open_console(stderr=True)
 
 app = typer.Typer(
     name="lavaflow",

@@ -1,4 +1,4 @@
-"""Logging and progress of long loops, on a terminal and without one.
+"""Consoles, tables, logging and progress of long loops, on a terminal and without one.
 
 In: a verbosity and descriptions. Out: log lines on stderr, progress bars where a terminal can show
 them, else a log line now and then. Never prints results; that is the command line's part.
@@ -6,9 +6,11 @@ them, else a log line now and then. Never prints results; that is the command li
 
 import contextlib
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import (
@@ -19,8 +21,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 log = logging.getLogger(__name__)
+
+# Wider than any line or table: whoever reads a file or a pipe wraps it, not its writer.
+UNWRAPPED = 10_000
 
 # Without a terminal a long loop reports this often.
 REPORT_EVERY_S = 15.0
@@ -29,14 +35,39 @@ REPORT_EVERY_S = 15.0
 QUIET = ("httpx", "httpcore", "urllib3", "botocore", "aiobotocore", "filelock", "fsspec", "s3fs")
 
 
+def open_console(stderr: bool = False) -> Console:
+    """Return a console on stdout or stderr: as wide as the terminal; in a file or a pipe nothing is
+    wrapped, cut or redrawn.
+    """
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(
+        stderr=stderr,
+        width=None if terminal else UNWRAPPED,
+        force_interactive=None if terminal else False,
+    )
+
+
+def new_table(title: str, caption: str | None = None) -> Table:
+    """Return an empty table in the one style of all: no frame, as little width as can be."""
+    return Table(
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+
+
 def setup_logging(verbose: int = 0, console: Console | None = None) -> None:
     """Send log lines to stderr: warnings and our own INFO lines, with `verbose` everybody's, with 2
     DEBUG.
 
     Calling it again replaces the earlier set-up.
     """
-    console = console or Console(stderr=True)
-    if console.is_terminal:
+    console = console or open_console(stderr=True)
+    if console.is_interactive:
         handler: logging.Handler = RichHandler(
             console=console, show_path=False, show_level=verbose > 0, rich_tracebacks=False
         )
@@ -63,8 +94,8 @@ def progress(
     """Yield `advance(count)`, which moves a bar on a terminal and writes a log line now and then
     elsewhere.
     """
-    console = console or Console(stderr=True)
-    if console.is_terminal:
+    console = console or open_console(stderr=True)
+    if console.is_interactive:
         with _bars(console, total is not None) as bars:
             task = bars.add_task(description, total=total)
 

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from components.core.errors import ConfigError
-from components.core.logs import progress
+from components.core.logs import open_console, progress
 from components.core.store import local_copy
 from workflows.commands.options import HomeOption, TrackingOption
 from workflows.commands.quiet import quieten_transformers
 from workflows.home import open_home
 from workflows.registration.references import find_version, names_version
 
-console = Console()
+console = open_console()
 
 convert_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 

@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from components.core.errors import ConfigError
-from components.core.logs import progress
+from components.core.logs import new_table, open_console, progress
 
 if TYPE_CHECKING:
     from components.data.gallery.samples import Gallery
     from components.data.own.check import CheckResult
     from components.data.records import Rejected
 
-console = Console()
+console = open_console()
 
 TINY_LANGUAGE_MODEL = Path(__file__).parents[1] / "tiny_base" / "language_model"
 PATCH_PX = 14
@@ -152,15 +150,14 @@ def show(
 
 def _print_check(result: "CheckResult", shown: "list[Rejected]", output: Path | None) -> None:
     if shown:
-        table = Table(title=f"First {len(shown)} of {result.num_rejected:,} bad rows")
-        table.title_justify = "left"
+        table = new_table(f"First {len(shown)} of {result.num_rejected:,} bad rows")
         for name in ("file", "index", "id", "reason"):
             table.add_column(name, overflow="fold")
         for row in shown:
             table.add_row(*map(_printable, (row.file, str(row.index), row.id, row.reason)))
         console.print(table)
     if result.reasons:
-        table = Table(title="Bad rows by reason", title_justify="left")
+        table = new_table("Bad rows by reason")
         table.add_column("rows", justify="right")
         table.add_column("reason", overflow="fold")
         for reason, count in result.reasons.items():

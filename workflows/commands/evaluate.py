@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
+from components.core.logs import open_console
 from workflows.commands.options import HomeOption, StoreOption, TrackingOption
 from workflows.commands.quiet import quieten_transformers
 from workflows.home import open_home
@@ -19,7 +19,7 @@ from workflows.home import open_home
 if TYPE_CHECKING:
     from components.evaluation.config import JudgeConfig
 
-console = Console()
+console = open_console()
 
 evaluate_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 

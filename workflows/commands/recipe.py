@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from components.core.logs import open_console
 from workflows.commands.options import (
     ForceOption,
     FromOption,
@@ -25,7 +25,7 @@ from workflows.commands.options import (
 )
 from workflows.home import open_home
 
-console = Console()
+console = open_console()
 
 
 def run(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from components.core.logs import open_console
 from workflows.commands.options import (
     AddressOption,
     HomeOption,
@@ -19,7 +19,7 @@ from workflows.commands.options import (
 )
 from workflows.home import open_home
 
-console = Console()
+console = open_console()
 
 
 def status(

@@ -209,7 +209,7 @@ class _Shown:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,  # elsewhere it would leave empty lines
+            disable=not console.is_interactive,  # elsewhere it would leave empty lines
         )
         self._task = self._bars.add_task(name, total=None)
 

@@ -1,7 +1,7 @@
 """A chain on the terminal: one line per step, progress and live numbers on those that run.
 
 In: the events of a chain. Out: lines on a rich console. Without a terminal (a log file, a Ray job)
-the same lines come as plain text, live numbers now and then.
+each event is one line of plain text with the time of day, live numbers now and then.
 """
 
 import time
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from components.core.logs import format_duration
+from components.core.logs import format_duration, open_console
 from workflows.steps.observer import Observer
 from workflows.steps.state.layout import StepFolder
 
@@ -23,6 +23,8 @@ METRICS_EVERY_S = 20.0
 # Numbers that say most about a running step come first on its line.
 PREFERRED = ("loss", "score", "samples_per_s", "tokens_per_s", "per_s")
 MAX_SHOWN = 3
+# What a line begins with: a step ran, was found, has something to say, failed; or it runs.
+MARKS = {"+": "green", "=": "cyan", "!": "yellow", "x": "red", " ": "none"}
 BAR_WIDTH = 20
 
 
@@ -62,7 +64,7 @@ class TerminalObserver(Observer):
     """Shows the chain on a console."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or open_console(stderr=True)
         self._lines: dict[str, _Line] = {}
         self._width = 8
         self._live: Live | None = None
@@ -70,7 +72,7 @@ class TerminalObserver(Observer):
     def on_chain_started(self, run_name: str, steps: list[str]) -> None:
         """Open the live part where there is a terminal."""
         self._width = max([8, *map(len, steps)])
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._live = Live(console=self._console, get_renderable=self._table, transient=True)
             self._live.start()
 
@@ -139,10 +141,11 @@ class TerminalObserver(Observer):
             self._live = None
         self._lines.clear()
 
-    def _say(self, step: str, text: str, mark: str) -> None:
-        colour = {"+": "green", "=": "cyan", "!": "yellow", "x": "red"}[mark]
+    def _say(self, step: str, text: str, mark: str = " ") -> None:
+        clock = "" if self._console.is_interactive else f"{time.strftime('%H:%M:%S')} "
         name = escape(step.ljust(self._width))
-        self._console.print(f"[{colour}]{mark}[/] {name}  {escape(text)}", highlight=False)
+        line = f"{clock}[{MARKS[mark]}]{mark}[/] {name}  {escape(text)}"
+        self._console.print(line, highlight=False)
 
     def _say_now_and_then(self, step: str, line: _Line) -> None:
         """Where there is no terminal to redraw: a line, but not for each number."""
@@ -153,8 +156,7 @@ class TerminalObserver(Observer):
 
     def _say_plain(self, step: str, text: str) -> None:
         if self._live is None:
-            name = step.ljust(self._width)
-            self._console.print(f"  {name}  {text}", highlight=False, markup=False)
+            self._say(step, text)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -182,5 +184,9 @@ def _numbers_text(metrics: dict[str, float], at: int | None) -> str:
         return next((n for n, word in enumerate(PREFERRED) if word in last), len(PREFERRED))
 
     names = sorted(metrics, key=rank)[:MAX_SHOWN]
-    numbers = "  ".join(f"{_short(name)} {metrics[name]:.4g}" for name in names)
+    numbers = "  ".join(f"{_short(name)} {_number(metrics[name])}" for name in names)
     return f"step {at}  {numbers}" if at is not None else numbers
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -40,7 +40,7 @@ def test_numbers_come_with_the_loss_first() -> None:
     observer.on_metrics("pretrain", numbers, 40)
     observer.on_finished(folder, 75.0, "/x")
     last = text.getvalue().splitlines()[-1]
-    assert "done in 1 min 15 s  step 40  loss 0.1235  tokens_per_s 1.235e+04" in last
+    assert "done in 1 min 15 s  step 40  loss 0.1235  tokens_per_s 12,346" in last
 
 
 def test_progress_is_a_bar_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
