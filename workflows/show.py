@@ -10,10 +10,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from components.core.artifact import Artifact
-from components.core.logs import format_duration
+from components.core.logs import format_duration, new_table
 from components.evaluation.config import REPORT, BenchmarkScores
 from workflows.artifacts import Deployment, RegisteredVersion
 from workflows.home import Home
@@ -42,7 +41,7 @@ def print_heading(console: Console, recipe: str, store_uri: str, tracking_uri: s
 
 def print_recipes(console: Console) -> None:
     """List the recipes with a line each."""
-    table = Table(title="Recipes", title_justify="left")
+    table = new_table("Recipes")
     table.add_column("name", no_wrap=True)
     table.add_column("what it makes")
     for name in RECIPES:
@@ -70,7 +69,7 @@ def print_plan(
                 row["memory"] = memory[row["name"]]
         console.file.write(json.dumps(rows, indent=2, default=str) + "\n")
         return
-    table = Table(title="Plan", title_justify="left")
+    table = new_table("Plan")
     table.add_column("step", no_wrap=True)
     table.add_column("action", no_wrap=True)
     table.add_column("why")
@@ -151,7 +150,7 @@ def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
 
 
 def _print_times(console: Console, times: Sequence[StepTime]) -> None:
-    table = Table(title="Steps", title_justify="left")
+    table = new_table("Steps")
     table.add_column("step", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
@@ -182,7 +181,8 @@ def _print_answers(console: Console, service: Deployment, fresh: bool) -> None:
     console.print(f"\n[bold]Answers of version {service.version}[/] ({when}, {service.url})")
     for sample in service.answers:
         console.print(f"  picture   {sample.image_path}", highlight=False, soft_wrap=True)
-        console.print(f"  question  {escape(sample.question)}", highlight=False, soft_wrap=True)
+        question = sample.question.replace("\n", " ")
+        console.print(f"  question  {escape(question)}", highlight=False, soft_wrap=True)
         console.print(
             f"  answer    [bold]{escape(sample.answer)}[/]\n", highlight=False, soft_wrap=True
         )

@@ -7,9 +7,9 @@ nothing.
 import re
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from components.core.logs import new_table
 from components.evaluation.config import OFFLINE_PROXY, BenchmarkScores
 
 REFERENCE = "LLaVA-1.5-7B"
@@ -22,7 +22,7 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
     """Return one row per benchmark, in the order given; no published figure beside a score that is
     not comparable.
     """
-    table = Table(title="Scores, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table("Scores, 0 to 100")
     table.add_column("benchmark")  # wraps rather than losing its end
     bare = any(row.text_only_percent is not None for row in scores)
     names = ["score", "95% interval", "blind", "difference"]

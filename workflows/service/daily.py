@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from components.core.errors import LavaflowError, RegistryError
+from components.core.logs import new_table
 from components.registry import names
 from components.registry.versions import Registry, ResolvedVersion
 from components.serving.config import ServingConfig
@@ -98,17 +97,13 @@ def list_models(home: Home, model: str | None, console: Console) -> None:
         return
     for name in found:
         versions = registry.versions(name)
-        benchmarks = list(dict.fromkeys(row.benchmark for v in versions for row in v.scores))
-        table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("version", "aliases", *benchmarks):
-            table.add_column(column, overflow="fold", no_wrap=column == "aliases")
+        table = new_table(name)
+        for column in ("version", "aliases", "scores, 0 to 100"):
+            table.add_column(column)
         for version in versions:
-            percents = {row.benchmark: f"{row.percent:.1f}" for row in version.scores}
-            table.add_row(
-                str(version.version),
-                ", ".join(version.aliases),
-                *(percents.get(each, "-") for each in benchmarks),
-            )
+            # One cell that wraps: thirteen columns of numbers do not fit 80 characters.
+            scores = "  ".join(f"{row.benchmark}={row.percent:.1f}" for row in version.scores)
+            table.add_row(str(version.version), ", ".join(version.aliases), scores)
         console.print(table)
         for version in versions:
             recipe = version.tags.get(names.RECIPE, "unknown recipe")

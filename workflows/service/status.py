@@ -4,9 +4,8 @@ In: a home. Out: lines and tables. Reads the store and the cluster; changes noth
 """
 
 from rich.console import Console
-from rich.table import Table
 
-from components.core.logs import format_duration
+from components.core.logs import format_duration, new_table
 from components.core.store import Store, open_store
 from workflows.cluster import local as cluster
 from workflows.cluster.connect import connected, is_remote, run_there
@@ -47,9 +46,9 @@ def _print_service(home: Home, address: str | None, console: Console) -> None:
 
 
 def _print_steps(store: Store, console: Console) -> None:
-    table = Table(title="Steps in the store", title_justify="left")
+    table = new_table("Steps in the store")
     for column in ("step", "key", "state", "took", "by"):
-        table.add_column(column, no_wrap=column != "by")
+        table.add_column(column, no_wrap=column not in ("state", "by"))
     num_rows = 0
     for step in sorted(store.list("")):
         for key in sorted(store.list(step)):

@@ -68,9 +68,7 @@ def _plan_one(
         return PlannedStep(name, "skip", "not selected", "")
     open_inputs = [parent for parent in node.parents if parent not in results]
     if open_inputs:
-        words = {"run": "will run", "wait": "is being made", "skip": "is not selected"}
-        inputs = ", ".join(f"{one} {words[planned[one].action]}" for one in open_inputs)
-        return PlannedStep(name, "run", f"input {inputs}", "")
+        return PlannedStep(name, "run", f"input {_open_text(open_inputs, planned)}", "")
     payload, key = node.identity(results)
     folder = StepFolder(name, key)
     found = look_up(store, folder, node.returns)
@@ -114,6 +112,20 @@ def _reason(store: Store, folder: StepFolder, found: Hit | Miss) -> str:
 
 def _forced_reason(node: Node) -> str:
     return "runs every time" if node.always_run else "forced"
+
+
+def _open_text(inputs: list[str], planned: Mapping[str, PlannedStep]) -> str:
+    """What becomes of inputs without a result: `raw, finetune and 3 more will run`."""
+    parts = []
+    for action, word in (
+        ("run", "will run"),
+        ("wait", "is being made"),
+        ("skip", "is not selected"),
+    ):
+        names = [one for one in inputs if planned[one].action == action]
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        parts += [f"{', '.join(names[:2])}{more} {word}"] * bool(names)
+    return ", ".join(parts)
 
 
 def _skip(found: Hit, key: str, reason: str) -> PlannedStep:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from components.core.config import Config
 from components.core.errors import DataError
+from components.core.logs import new_table
 from components.evaluation.benchmark import Benchmark, FloatArray, Prediction
 from components.evaluation.judge.facts import comparable_judges, judged_by
 from components.evaluation.scoring.score import read_predictions
@@ -122,13 +122,9 @@ def comparison_table(comparison: ModelComparison) -> Table:
     """Return one row per benchmark; p is corrected over all of them, `+ / -` counts the questions
     that B scores higher and lower.
     """
-    table = Table(
-        title=f"B = {comparison.b_name} against A = {comparison.a_name}, 0 to 100",
+    table = new_table(
+        f"B = {comparison.b_name} against A = {comparison.a_name}, 0 to 100",
         caption=correction_note(comparison),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
     )
     table.add_column("benchmark")
     for name in ("A", "B", "B - A", "95% interval", "p", "+ / -"):
@@ -150,9 +146,7 @@ def comparison_table(comparison: ModelComparison) -> Table:
 
 def changed_table(row: BenchmarkComparison, most: int = 20) -> Table:
     """Return the questions that changed, lost ones first, at most so many of each kind."""
-    table = Table(
-        title=f"{row.title}: questions that changed", title_justify="left", box=SIMPLE_HEAD
-    )
+    table = new_table(f"{row.title}: questions that changed")
     for name in ("", "question", "prompt", "target", "A", "B"):
         table.add_column(name, overflow="fold")
     for kind, questions in (("lost", row.lost), ("gained", row.gained)):

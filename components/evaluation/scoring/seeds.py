@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from components.core.errors import DataError
+from components.core.logs import new_table
 from components.evaluation.judge.facts import Judged, comparable_judges, judged_by
 from components.evaluation.scoring.score import read_predictions
 from components.evaluation.scoring.statistics import t_quantile
@@ -56,9 +56,7 @@ def summarise_seeds(folders: Sequence[str | Path]) -> SeedSummary:
 
 def seeds_table(summaries: Sequence[SeedSummary]) -> Table:
     """Return one row per benchmark: mean, deviation, n, and the single scores."""
-    table = Table(
-        title="Scores over seeds, 0 to 100", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
+    table = new_table("Scores over seeds, 0 to 100")
     table.add_column("benchmark")
     for name in ("n", "mean", "deviation", "95% of mean", "each seed"):
         table.add_column(name, justify="right")

@@ -42,7 +42,7 @@ def test_a_changed_setting_runs_what_follows_and_is_explained(make_chain: MakeCh
     assert planned["source"].reason == "changed: learning_rate 0.001 -> 0.002"
     assert planned["source"].diff == [("learning_rate", 0.001, 0.002)]
     assert planned["left"].reason == "input source will run"
-    assert planned["total"].reason == "input left will run, right will run"
+    assert planned["total"].reason == "input left, right will run"
 
 
 def test_equal_output_cuts_off_what_follows(make_chain: MakeChain, steps: Any) -> None:
