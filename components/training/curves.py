@@ -4,6 +4,7 @@ In: the outcome of each step, perhaps the arithmetic that a step takes. Out: num
 names are those in MLflow and on dashboards.
 """
 
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -96,4 +97,6 @@ def _peak_memory_bytes() -> float:
 
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    # getrusage(2): kilobytes on Linux, bytes on macOS.
+    unit_bytes = 1.0 if sys.platform == "darwin" else 1024.0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes

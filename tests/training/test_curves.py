@@ -1,6 +1,11 @@
 """A point of the curves: means over its interval, sources apart, the share of the peak."""
 
+import resource
+import sys
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from components.model.sizes.shapes import read_shapes
 from components.training import curves
@@ -45,3 +50,15 @@ def test_a_device_of_unknown_peak_has_no_share(base):
     interval.outcomes.append(outcome(1.0, {}))
     assert "train/mfu" not in interval.point(1e-3)
     assert "train/mfu" not in Interval(outcomes=interval.outcomes).point(1e-3)
+
+
+def test_the_peak_of_memory_has_each_system_s_unit(monkeypatch):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=peak))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    sizes = {}
+    for system in ("linux", "darwin"):
+        monkeypatch.setattr(sys, "platform", system)
+        sizes[system] = Interval(outcomes=[outcome(1.0, {})]).point(1e-3)
+    assert sizes["linux"]["train/peak_memory_bytes"] == peak * 1024  # kilobytes, getrusage(2)
+    assert sizes["darwin"]["train/peak_memory_bytes"] == peak  # bytes
