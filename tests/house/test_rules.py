@@ -4,8 +4,10 @@ breaks a rule.
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -78,3 +80,36 @@ def test_the_command_line_starts_light() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]", f"importing workflows.cli loads {result.stdout.strip()}"
+
+
+def test_every_place_names_the_same_pythons() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    minors = [
+        int(one.rpartition(".")[2]) for one in project["classifiers"] if "Python :: 3." in one
+    ]
+    first, last = minors[0], minors[-1]
+    assert minors == list(range(first, last + 1))
+    assert project["requires-python"] == f">=3.{first},<3.{last + 1}"
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"for p in {' '.join(f'python3.{minor}' for minor in minors)} python3;" in makefile
+    assert f"(3, {first}) <= sys.version_info[:2] <= (3, {last})" in makefile
+    assert f"from 3.{first} to 3.{last}" in makefile
+    assert f"Python 3.{first} to 3.{last}" in (ROOT / "README.md").read_text()
+
+
+def test_make_passes_over_a_python_that_does_not_fit(tmp_path: Path) -> None:
+    def write(name: str, line: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+
+    def make(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [str(shutil.which("make")), f"VENV={tmp_path}/venv", *words]
+        environment = {"PATH": str(tmp_path)}
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    write("python3.11", "exit 1")  # as a shim of pyenv, or a Python without ensurepip
+    refused = make("setup")
+    assert refused.returncode != 0
+    assert "lavaflow needs a Python from 3.11" in refused.stdout
+    write("python3", f'exec {sys.executable} "$@"')
+    assert make("--eval", "chosen: ; @: ; echo $(PYTHON)", "chosen").stdout == "python3\n"
