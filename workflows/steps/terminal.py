@@ -79,7 +79,9 @@ class TerminalObserver(Observer):
     def on_hit(self, folder: StepFolder, reason: str, saved_s: float) -> None:
         """Say that the result was there."""
         self._lines.pop(folder.step, None)
-        self._say(folder.step, f"{reason} ({folder.key}), saves {format_duration(saved_s)}", "=")
+        saves = f"saves {format_duration(saved_s)}"
+        # The whole key, which `plan` and `status` show, would not fit into 80 characters.
+        self._say(folder.step, f"{reason} ({folder.key[:8]}), {saves}", "=")
 
     def on_waiting(self, folder: StepFolder, holder: str) -> None:
         """Show whom the step waits for."""

@@ -76,3 +76,13 @@ def test_markup_in_messages_is_text(make_chain: Callable[..., Chain], steps: Any
     with pytest.raises(StepFailed, match=r"ValueError: \[red\]not markup"):
         chain.run()
     assert "x fails     failed after" in text.getvalue()
+
+
+def test_a_found_result_is_told_in_80_characters() -> None:
+    screen, text = console(True)
+    observer = TerminalObserver(screen)
+    observer.on_chain_started("run", ["evaluate-llava_bench"])
+    observer.on_chain_finished("ok", 1.0)
+    observer.on_hit(StepFolder("evaluate-llava_bench", "f" * 20), "found in the store", 4000.0)
+    line = text.getvalue().splitlines()[-1]
+    assert len(line) <= 80 and "ffffffff" in line and line.endswith("saves 1 h 06 min")
