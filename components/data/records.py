@@ -1,8 +1,9 @@
 """One sample of image-instruction data, checked once at the border.
 
-In: an object of the LLaVA JSON format (llava15.md 1.1): id, optional image, conversations. Out: a
-frozen `Record` whose texts no longer hold the image placeholder, or a `BadRecord` with a reason.
-Does not look at image files and knows no template.
+In: an object of the LLaVA JSON format: id, optional image, conversations. Out: a frozen `Record`
+whose texts no longer hold the image placeholder, or a `BadRecord` with a reason. Does not look at
+image files and knows no template. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA at
+c121f043.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,8 @@ In: a number of rows and a seed. Out: one JSON array in the LLaVA format, every 
 share of rows, turns, prompts and text lengths, rows shuffled over the sources; and a tokenizer that
 cuts the text about as Llama's cuts English. The words mean nothing, but their frequencies follow
 Zipf's law and they are spelt out of syllables. No picture is written. Row counts and format:
-llava15.md 1.1 and 1.2. Where no source gives a text's length it is chosen so that the whole file
-has about the published 1.03 GB.
+haotian-liu/LLaVA issues 657 and 702. Where no source gives a text's length it is chosen so that the
+whole file has about the published 1.03 GB.
 Run it with `python -m tests.benchmarks.annotations_file OUT.json [--rows N]`.
 """
 

@@ -1,4 +1,7 @@
-"""What the config.json of LLaVA-1.5's real bases says of their sizes (llava15.md 2)."""
+"""What the config.json of LLaVA-1.5's real bases says of their sizes.
+
+Reference: openai/clip-vit-large-patch14-336 and lmsys/vicuna-13b-v1.5 on the hub.
+"""
 
 CLIP_L = {
     "model_type": "clip_vision_model",

@@ -2,7 +2,7 @@
 
 In: the rows kept of each source. Out: the published counts and a sentence for each difference.
 Never an error: a part of the data is a fair thing to train on. Cheap to import, for recipes.
-Reference: haotian-liu/LLaVA issue 702 (the maintainer's exact counts) and README; llava15.md 1.2.
+Reference: haotian-liu/LLaVA issue 702 (the maintainer's exact counts) and README.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,8 @@
 
 In: the raw folder and a `MixtureConfig`. Out: records (and rejected rows) in a fixed order. Does
 not look at image files and counts no tokens. Reference: LLaVA-1.5 (arXiv 2310.03744) Table 7 and
-Appendix A.2; llava15.md 1.2 and 1.3. The original never released the code that built its mixture.
+Appendix A.2, haotian-liu/LLaVA issue 702 (exact rows). The original never released the code that
+built its mixture.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """Files in the LLaVA JSON format: an array of {id, image, conversations}.
 
 In: a file and the folder its image paths are relative to. Out: records and rejected rows,
-streamed. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA; llava15.md 1.1.
+streamed. Reference: docs/Finetune_Custom_Data.md of haotian-liu/LLaVA at c121f043.
 """
 
 from collections.abc import Iterator

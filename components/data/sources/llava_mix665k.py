@@ -2,7 +2,7 @@
 
 In: <raw>/llava_v1_5_mix665k.json in the LLaVA JSON format, image paths relative to the raw folder;
 rows without image are text only. Out: records. Stands in for all the sources of the mixture, whose
-rows it already holds. Reference: liuhaotian/LLaVA-Instruct-150K; llava15.md 1.1.
+rows it already holds. Reference: liuhaotian/LLaVA-Instruct-150K on the hub.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The 558K captions of the pretrain stage: `blip_laion_cc_sbu_558k.json`, pictures beside it.
 
 In: <raw>/llava_pretrain. Out: two-turn records; the plain template later drops the human text.
-Reference: liuhaotian/LLaVA-Pretrain; llava15.md 1.1.
+Reference: liuhaotian/LLaVA-Pretrain on the hub.
 """
 
 from collections.abc import Iterator

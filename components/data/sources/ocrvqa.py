@@ -3,7 +3,7 @@
 In: <raw>/ocr_vqa/dataset.json, an object from book id to {questions, answers, split, imageURL,
 title, authorName, genre}; pictures in ocr_vqa/images, all saved as .jpg whatever their URL ends in.
 Out: one QuestionAnswer per question of the training split (split 1; 2 and 3 are validation and
-test), those of a book one after another. Reference: https://ocr-vqa.github.io/, llava15.md 1.3.
+test), those of a book one after another. Reference: https://ocr-vqa.github.io/.
 """
 
 from collections.abc import Iterator

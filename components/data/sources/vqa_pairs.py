@@ -3,7 +3,7 @@
 In: a file {"questions": [{question_id, image_id, question}]} and a file {"annotations":
 [{question_id, answers: [{answer}, ...], ...}]}. Out: one QuestionAnswer per question; the pictures
 are read from coco/train2017, which holds those of train2014. Reference:
-https://visualqa.org/vqa_v2_data_format (the format), llava15.md 1.1 (the pictures).
+https://visualqa.org/vqa_v2_data_format; README of haotian-liu/LLaVA (the folder of the pictures).
 """
 
 from collections.abc import Callable, Iterator

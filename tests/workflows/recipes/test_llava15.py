@@ -1,4 +1,4 @@
-"""The numbers of the published scripts, as the recipes carry them (llava15.md 3.1)."""
+"""The numbers of scripts/v1_5 of haotian-liu/LLaVA at c121f043, as the recipes carry them."""
 
 import pytest
 
