@@ -1,6 +1,6 @@
 """The command line: its commands in the order of its help, and the exit codes.
 
-A command is one call into `workflows/`; its options and help stand in the `*_commands.py`.
+A command is one call into `workflows/`; its options and help stand in `workflows/commands/`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 data, 4 store, 5 lease lost, 6
 checkpoint, 7 training, 8 cluster, 9 registry, 10 refused by the gate, 11 serving, 12 a step failed,
@@ -11,6 +11,7 @@ readable message, never a traceback.
 import errno
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -18,9 +19,9 @@ from rich.markup import escape
 
 from components.core.errors import LavaflowError
 from components.core.logs import open_console, setup_logging
-from workflows.commands.convert import convert_app
+from workflows.commands.convert import export_, import_
 from workflows.commands.data import data_app
-from workflows.commands.evaluate import evaluate_app
+from workflows.commands.evaluate import compare, eval_, score, submission
 from workflows.commands.recipe import adopt, pin, plan, recipes, run, submit
 from workflows.commands.service import chat, deploy, models, promote, scale, status, stop
 
@@ -37,17 +38,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# Help lists the commands in this order, those of the three groups behind the others.
-for _command in (
-    *(run, plan, recipes),
-    *(status, submit),
-    *(promote, scale, deploy, chat, models),
-    *(pin, adopt, stop),
-):
-    app.command()(_command)
-app.add_typer(data_app, name="data")
-app.add_typer(convert_app)  # without a name: its commands stand beside those above
-app.add_typer(evaluate_app)
+# Help shows these panels and their commands in this order; that of `data` comes last.
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Every day": (run, plan, submit, status, promote, scale),
+    "Models and service": (models, deploy, chat, stop, export_, import_),
+    "Judging models": (eval_, compare, score, submission),
+    "Recipes and steps": (recipes, pin, adopt),
+}
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        # `import_` is the command `import`: the word itself is Python's.
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)
+app.add_typer(data_app, name="data", rich_help_panel="Your data")
 
 
 @app.callback()

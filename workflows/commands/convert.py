@@ -23,14 +23,11 @@ from workflows.registration.references import find_version, names_version
 
 console = open_console()
 
-convert_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
-
 TargetArgument = Annotated[
     Path, typer.Argument(help="Folder to write; new, or empty.", show_default=False)
 ]
 
 
-@convert_app.command("export")
 def export_(
     source: Annotated[
         str,
@@ -63,7 +60,6 @@ def export_(
     _say(_use_of_export(target, layout))
 
 
-@convert_app.command("import")
 def import_(
     source: Annotated[
         str,

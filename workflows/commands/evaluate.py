@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 console = open_console()
 
-evaluate_app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
-
 JudgedArgument = Annotated[
     str,
     typer.Argument(
@@ -60,7 +58,6 @@ def judge_at(url: str, model: str) -> "JudgeConfig":
     return parse(JudgeConfig, {"base_url": url, "model": model}, where="--judge-url")
 
 
-@evaluate_app.command("eval")
 def eval_(
     model: JudgedArgument,
     benchmarks: Annotated[
@@ -136,7 +133,6 @@ def eval_(
     console.print(f"to look at:   {results / REPORT}", highlight=False, soft_wrap=True)
 
 
-@evaluate_app.command()
 def score(
     folders: Annotated[
         list[Path],
@@ -165,7 +161,6 @@ def score(
         console.print(seeds_table(several))
 
 
-@evaluate_app.command()
 def compare(
     a: Annotated[
         str,
@@ -213,7 +208,6 @@ def compare(
         write_comparison(found, page, shown)
 
 
-@evaluate_app.command()
 def submission(
     name: Annotated[str, typer.Argument(help="Such as vqav2-test-dev; a wrong name lists all.")],
     model: JudgedArgument,
