@@ -35,7 +35,7 @@ def read_raw(recipe: PipelineConfig) -> RawData | None:
         if recipe.pocket is None:
             raise ConfigError(
                 f"recipe {recipe.name} needs the raw data: --set raw_uri=FOLDER with the public "
-                "annotation files and images (the layout is in the README)"
+                "annotation files and images (docs/data.md shows the layout)"
             )
         return None
     if "://" in recipe.raw_uri:

@@ -38,9 +38,9 @@ class Pope:
     headline_name = "F1, mean of 3 splits"
     full_maximum = 100.0
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    # docs/MODEL_ZOO.md for the first two; the others are means of the F1 by split (arXiv 2310.03744
-    # table 4): 7B 87.3 86.1 84.2, 13B 87.1 86.2 84.5, 13B-HD 87.5 86.4 85.0,
-    # BLIP2-14B 89.6 85.5 80.9, InstructBLIP-14B 87.7 77.0 72.0, LLaVA-7B 76.3 72.2 70.1.
+    # docs/MODEL_ZOO.md of haotian-liu/LLaVA for the first two; the others are means of the F1 by
+    # split (arXiv 2310.03744 table 4): 7B 87.3 86.1 84.2, 13B 87.1 86.2 84.5, 13B-HD 87.5 86.4
+    # 85.0, BLIP2-14B 89.6 85.5 80.9, InstructBLIP-14B 87.7 77.0 72.0, LLaVA-7B 76.3 72.2 70.1.
     published = {
         "LLaVA-1.5-7B": 85.9, "LLaVA-1.5-13B": 85.9, "LLaVA-1.5-13B-HD": 86.3,
         "BLIP2-14B": 85.3, "InstructBLIP-14B": 78.9, "LLaVA-7B": 72.9,
