@@ -144,7 +144,7 @@ def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
     for line in notes(scores):
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
     console.print(
-        "[dim]blind: the same questions with the pictures shuffled. "
+        "[dim]blind: the same questions with the images shuffled. "
         "published: LLaVA-1.5-7B on the real benchmarks.[/]\n"
     )
 
@@ -180,7 +180,7 @@ def _print_answers(console: Console, service: Deployment, fresh: bool) -> None:
     when = "asked over HTTP just now" if fresh else "asked over HTTP when it was deployed"
     console.print(f"\n[bold]Answers of version {service.version}[/] ({when}, {service.url})")
     for sample in service.answers:
-        console.print(f"  picture   {sample.image_path}", highlight=False, soft_wrap=True)
+        console.print(f"  image     {sample.image_path}", highlight=False, soft_wrap=True)
         question = sample.question.replace("\n", " ")
         console.print(f"  question  {escape(question)}", highlight=False, soft_wrap=True)
         console.print(
@@ -203,7 +203,7 @@ def _print_next(
     else:
         lines.append(f"lavaflow deploy {service.model_name}{options}{there}")
     lines += [
-        f'lavaflow chat {image} "What is in this picture?"',
+        f'lavaflow chat {image} "What is in this image?"',
         f"lavaflow scale --replicas 2{there}" + ("" if service_url else "   (while it is up)"),
         "lavaflow models",
     ]

@@ -66,7 +66,7 @@ def check(
     first: Annotated[int, typer.Option(help="How many bad rows to print.", min=0)] = 20,
     follow_links: LinksOption = False,
 ) -> None:
-    """Validate every row and picture. Exit code 0 when all are good, 1 when some are not."""
+    """Validate every row and image. Exit code 0 when all are good, 1 when some are not."""
     from components.data.own.check import check as check_rows
     from components.data.own.forms import open_own
 
@@ -108,9 +108,9 @@ def show(
         Literal["vicuna_v1", "plain"], typer.Option(help="Conversation template.")
     ] = "vicuna_v1",
     aspect: Annotated[
-        Literal["pad", "crop"], typer.Option(help="How pictures are made square.")
+        Literal["pad", "crop"], typer.Option(help="How images are made square.")
     ] = "pad",
-    size_px: Annotated[int, typer.Option(help="Side of the model's picture.", min=PATCH_PX)] = 336,
+    size_px: Annotated[int, typer.Option(help="Side of the model's image.", min=PATCH_PX)] = 336,
     max_tokens: Annotated[int, typer.Option(help="Longest sample in positions.", min=8)] = 2048,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 0,
     follow_links: LinksOption = False,
@@ -166,7 +166,7 @@ def _print_check(result: "CheckResult", shown: "list[Rejected]", output: Path | 
     colour = "green" if result.num_rejected == 0 else "red"
     console.print(
         f"{result.num_rows:,} rows: [{colour}]{result.num_good:,} good, "
-        f"{result.num_rejected:,} bad[/], {result.num_images:,} pictures",
+        f"{result.num_rejected:,} bad[/], {result.num_images:,} images",
         highlight=False,
     )
     if output is not None:

@@ -76,10 +76,10 @@ def eval_(
     batch_size: BatchOption = 32,
     dtype: DtypeOption = "float32",
     blind: Annotated[
-        bool, typer.Option(help="Ask again with the pictures shuffled, as a control.")
+        bool, typer.Option(help="Ask again with the images shuffled, as a control.")
     ] = True,
     text_only: Annotated[
-        bool, typer.Option("--text-only", help="Ask again without any picture, as a control.")
+        bool, typer.Option("--text-only", help="Ask again without any image, as a control.")
     ] = False,
     judge_url: Annotated[
         str | None,

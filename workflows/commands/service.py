@@ -108,7 +108,7 @@ def deploy(
 
 
 def chat(
-    image: Annotated[Path, typer.Argument(help="Picture file.", show_default=False)],
+    image: Annotated[Path, typer.Argument(help="Image file.", show_default=False)],
     question: Annotated[str, typer.Argument(help="What to ask about it.", show_default=False)],
     url: Annotated[
         str | None,
@@ -117,7 +117,7 @@ def chat(
     max_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
     home: HomeOption = None,
 ) -> None:
-    """Ask the running service a question about a picture."""
+    """Ask the running service a question about an image."""
     from workflows.service.daily import chat_once
 
     chat_once(open_home(home), image, question, url, max_tokens)

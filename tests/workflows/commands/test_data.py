@@ -26,7 +26,7 @@ def folder(tmp_path):
 def test_good_rows_exit_with_0(folder):
     result = lavaflow("check", put(folder / "own.json", GOOD))
     assert result.returncode == 0, result.stderr
-    assert "3 rows: 3 good, 0 bad, 1 pictures" in result.stdout
+    assert "3 rows: 3 good, 0 bad, 1 images" in result.stdout
 
 
 def test_bad_rows_exit_with_1_and_are_all_on_file(folder):
