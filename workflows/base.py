@@ -1,6 +1,6 @@
 """The ready-made parts that training starts from, as an input artifact of the chain.
 
-In: a recipe's `BaseConfig`. Out: a `BaseModel` record whose digest is that of the folders' content,
+In: a recipe's `BaseConfig`. Out: a `BaseParts` record whose digest is that of the folders' content,
 so that other weights under the same path are another input. Nothing is copied: an object store is
 listed, of a hub's repository the commit is read. (The same files on disk and elsewhere are two
 inputs.)
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.core.artifact import Artifact
 from components.core.errors import ConfigError
-from components.model.folders import pin
+from components.model.folders import pin_address
 from components.training.config import BasePaths
 from workflows.config import BaseConfig
 
@@ -21,7 +21,7 @@ from workflows.config import BaseConfig
 _BLOCK_BYTES = 8 << 20
 
 
-class BaseModel(Artifact):
+class BaseParts(Artifact):
     """Vision tower and language model folders, by content."""
 
     vision_tower: str
@@ -43,7 +43,7 @@ class BaseModel(Artifact):
         )
 
 
-def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
+def read_base(config: BaseConfig, cache_path: Path) -> BaseParts:
     """Return the record of the base folders; digests are cached by size and time of change.
 
     Raises ConfigError when a folder is missing or holds no configuration, StoreError when a store
@@ -63,12 +63,12 @@ def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
         for part, address in pinned.items()
     }
     whole = hashlib.sha256(json.dumps([digests, facts], sort_keys=True).encode()).hexdigest()
-    return BaseModel(uri="", digest=whole, **pinned, **facts)
+    return BaseParts(uri="", digest=whole, **pinned, **facts)
 
 
 def _pin(part: str, address: str) -> str:
     try:
-        return pin(address)
+        return pin_address(address)
     except ConfigError as error:
         raise ConfigError(f"base.{part}: {error}") from None
 

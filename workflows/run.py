@@ -39,7 +39,7 @@ from workflows.tiny_base.config import TinyBaseConfig
 
 
 @dataclass(frozen=True)
-class Selection:
+class StepChoice:
     """Which steps run: `--only`, `--from`, `--force`."""
 
     only: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ def run_recipe(
     home: Home,
     name: str,
     assignments: Sequence[str],
-    selection: Selection,
+    selection: StepChoice,
     *,
     address: str | None,
     keep: bool,
@@ -118,7 +118,7 @@ def run_recipe(
 
 
 def plan_recipe(
-    home: Home, name: str, assignments: Sequence[str], selection: Selection
+    home: Home, name: str, assignments: Sequence[str], selection: StepChoice
 ) -> list[PlannedStep]:
     """Return what a run would do, step by step."""
     chain, _ = _plain_chain(home, name, assignments)

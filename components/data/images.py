@@ -46,7 +46,7 @@ _REDUCED_REMAINS = 2
 """A reduced JPEG keeps this many times the wanted resolution; at 1 the mean difference is 1.2."""
 
 
-def load(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+def load_image(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]:
     """Return the picture as uint8 [3, S, S], RGB. Raises DataError when it cannot be decoded."""
     image, data, name = _open(source)
     if image.mode == "RGB" and image.format == "JPEG" and _is_upright(image, spec):

@@ -92,7 +92,7 @@ def save(
     return path
 
 
-def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loaded:
+def load_checkpoint(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loaded:
     """Return the model of the folder in evaluation mode, with its tokenizer and prompt settings.
 
     Raises CheckpointError when a file is missing, damaged, a pickle, or of another shape than the

@@ -138,7 +138,7 @@ def train_step(
     )
 
 
-def evaluate(
+def validation_loss(
     engine: Engine, batches: "Iterator[Batch]", micro_batch: int, collective: Collective
 ) -> float:
     """Return the mean loss per supervised token over all batches of all ranks.

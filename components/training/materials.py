@@ -156,7 +156,7 @@ class Materials:
             model, tokenizer = parts.model, parts.tokenizer
             image_token_id, patches = parts.image_token_id, build.patches_per_image(model.config)
         else:
-            loaded = checkpoint.load(start, dtype="float32", device="cpu")
+            loaded = checkpoint.load_checkpoint(start, dtype="float32", device="cpu")
             check_positions(start, prepared.max_tokens)
             model, tokenizer = loaded.model, loaded.tokenizer
             image_token_id, patches = loaded.image_token_id, loaded.patches_per_image

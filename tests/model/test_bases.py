@@ -22,7 +22,7 @@ from components.data.images import normalise
 from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.build import LlavaParts, build_llava, patches_per_image
-from components.model.checkpoint import load, save
+from components.model.checkpoint import load_checkpoint, save
 from components.model.embed import image_embeddings
 from components.model.freeze import PARTS, freeze_for_stage
 from components.model.generation.greedy import embed_distinct, generate_greedy
@@ -80,7 +80,7 @@ def test_a_folder_loads_here_and_in_plain_transformers(
 ) -> None:
     parts = build(base_paths, language, tower)
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1")
-    loaded = load(tmp_path)
+    loaded = load_checkpoint(tmp_path)
     before, after = parts.model.state_dict(), loaded.model.state_dict()
     assert list(before) == list(after) and all(torch.equal(before[k], after[k]) for k in before)
     plain = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
@@ -121,11 +121,11 @@ def test_tied_embeddings_stay_one_tensor_through_a_folder(
 ) -> None:
     parts = build(base_paths, "qwen2", "clip", connector="resampler3")
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "plain")
-    model = load(tmp_path).model
+    model = load_checkpoint(tmp_path).model
     assert model.lm_head.weight is model.get_input_embeddings().weight
     state = {key: value.clone() for key, value in parts.model.state_dict().items()}
     save(parts.model, parts.tokenizer, tmp_path / "gathered", image_spec, "plain", state_dict=state)
-    model = load(tmp_path / "gathered").model
+    model = load_checkpoint(tmp_path / "gathered").model
     assert model.lm_head.weight is model.get_input_embeddings().weight
     assert torch.equal(model.lm_head.weight, parts.model.lm_head.weight)
 

@@ -16,7 +16,7 @@ from components.training.engines.engine import (
     optimizer_for,
     set_learning_rate,
 )
-from components.training.loop import Alone, evaluate, train_step
+from components.training.loop import Alone, train_step, validation_loss
 from tests.training.tiny import stage
 
 # Sums of the same terms in another order differ in the last bits of fp32. Plain gradient descent
@@ -211,7 +211,9 @@ def test_losses_are_told_apart_by_source(materials, config):
 def test_evaluation_is_the_mean_over_all_rows_and_learns_nothing(materials, config, ranks):
     opened, plain = engine(materials, config)
     before = {name: weight.clone() for name, weight in opened.model.state_dict().items()}
-    whole = evaluate(plain, materials.open_batches(opened, config, 0, 1).batches(), 4, Alone())
+    whole = validation_loss(
+        plain, materials.open_batches(opened, config, 0, 1).batches(), 4, Alone()
+    )
     assert whole == pytest.approx(first_losses(plain, opened, materials, config), rel=1e-6)
     assert plain.module.training
     for name, weight in opened.model.state_dict().items():
@@ -222,7 +224,7 @@ def test_evaluation_is_the_mean_over_all_rows_and_learns_nothing(materials, conf
 
         def work(number):
             batches = materials.open_batches(opened, config, number, 2).batches()
-            results[number] = evaluate(Locked(plain, lock), batches, 3, Rank(shared))
+            results[number] = validation_loss(Locked(plain, lock), batches, 3, Rank(shared))
 
         lock = threading.Lock()
         threads = [threading.Thread(target=work, args=(n,), name=str(n)) for n in range(2)]

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from components.core.errors import ConfigError, DataError
-from components.data.images import load
+from components.data.images import load_image
 from components.data.loader.batch import Batch as Batch
 from components.data.loader.batch import Sample, collate
 from components.data.loader.image_cache import ImageCache, encoded_image
@@ -170,7 +170,7 @@ class Loader:
         image = self._images.image(index)
         encoded = encoded_image(image, self._image_root, self._image_cache)
         try:
-            pixels = load(encoded, self.spec.image)
+            pixels = load_image(encoded, self.spec.image)
         except DataError as error:
             raise DataError(f"{self._image_root}: image {image.path}: {error}") from None
         if self._cache is not None:

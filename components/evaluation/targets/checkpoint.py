@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from components.core.errors import DataError
 from components.data.conversation import render
-from components.data.images import load as load_image
+from components.data.images import load_image
 from components.data.records import Turn
 from components.data.tokens import encode
 from components.evaluation.benchmark import Question
@@ -64,11 +64,11 @@ class CheckpointTarget:
         """
         import torch
 
-        from components.model.checkpoint import load
+        from components.model.checkpoint import load_checkpoint
 
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._loaded = load(checkpoint_path, dtype=dtype, device=device)
+        self._loaded = load_checkpoint(checkpoint_path, dtype=dtype, device=device)
         self._batch_size = batch_size
         self._pictures: OrderedDict[str, Tensor] = OrderedDict()
         self._picture_bytes = 0

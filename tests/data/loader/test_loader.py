@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from components.core.errors import ConfigError, DataError
 from components.data.config import PrepareConfig
-from components.data.images import load
+from components.data.images import load_image
 from components.data.loader.loader import Loader
 from components.data.prepare.passes import prepare
 from components.data.tokens import IGNORE_INDEX
@@ -135,7 +135,9 @@ def test_pixels_belong_to_their_rows(folder):
     one = loader(folder, 5, stage="pretrain")
     for batch in (*one.batches(), one.batch(0)):
         for name, pixels in zip(batch.sample_ids, batch.pixels, strict=True):
-            assert torch.equal(pixels, torch.from_numpy(load(jpeg(int(name)), one.spec.image)))
+            assert torch.equal(
+                pixels, torch.from_numpy(load_image(jpeg(int(name)), one.spec.image))
+            )
 
 
 @pytest.mark.parametrize("options", [{"cache_bytes": 0}, {"num_threads": 3}])

@@ -12,7 +12,7 @@ from components.core.errors import DataError
 from components.data.config import ImageSpec
 from components.data.images import normalise
 from components.model.build import LlavaParts
-from components.model.checkpoint import Loaded, load, save
+from components.model.checkpoint import Loaded, load_checkpoint, save
 from components.model.generation import greedy as generate
 from components.model.generation import prefix_sharing as beginnings
 from components.model.generation.greedy import embed_distinct, generate_greedy
@@ -23,7 +23,7 @@ NEW = 12
 
 @pytest.fixture
 def loaded(parts: LlavaParts, image_spec: ImageSpec, tmp_path: Path) -> Loaded:
-    return load(save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1"))
+    return load_checkpoint(save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1"))
 
 
 @pytest.fixture

@@ -220,7 +220,7 @@ def write_choice_table(
     for number in range(max(1, config.num_benchmark_questions // 5)):
         family, category, wider = MMBENCH_DECK[number % len(MMBENCH_DECK)]
         scene, choice = find(
-            rng, kinds_for(family), partial(choices.choose, rng=rng, family=family)
+            rng, kinds_for(family), partial(choices.ask_choice, rng=rng, family=family)
         )
         picture = base64.b64encode(encode_picture(scene)).decode()
         for turn in range(len(choice.options)):

@@ -66,7 +66,7 @@ def write_scienceqa(folder: RawFolder, config: PocketConfig, rng: random.Random)
     keys = sorted(rng.sample(range(1, 21_209), len(places)))
     for number, (key, place) in enumerate(zip(map(str, keys), places, strict=True)):
         family, source = SCIENCE_DECK[number % len(SCIENCE_DECK)]
-        make = partial(choices.choose, rng=rng, family=family)
+        make = partial(choices.ask_choice, rng=rng, family=family)
         scene, choice = find(rng, kinds_for(family), make)
         if source == "nothing":
             choice = _known_from_words(choice)
@@ -90,7 +90,7 @@ def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
     places = _answer_places(config.num_benchmark_questions, (len(LETTERS),), rng)
     for number, place in enumerate(places):
         family, dimension = SEED_DECK[number % len(SEED_DECK)]
-        make = partial(choices.choose, rng=rng, family=family)
+        make = partial(choices.ask_choice, rng=rng, family=family)
         scene, choice = find(rng, kinds_for(family), make)
         choice = _placed(choice, len(LETTERS), place)
         kind = SEED_DIMENSIONS[dimension]
