@@ -4,17 +4,13 @@ They say in Jinja what `components.data.conversation` renders; a test compares t
 token is left to the tokenizer. `plain` (stage 1) is no chat and has none.
 """
 
-SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-"""The system sentence of vicuna_v1 (llava/conversation.py at c121f043)."""
+from components.data.conversation import VICUNA_SYSTEM
 
 END_TOKEN = "</s>"
 """Stands in the templates for the end token of the tokenizer that a folder holds."""
 
 VICUNA_V1 = (
-    SYSTEM
+    VICUNA_SYSTEM
     + " {% for message in messages %}"
     + "{% if message['role'] == 'user' %}USER: "
     + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import DataError
+from components.data.tokens import IGNORE_INDEX
 from components.model.attention.norms import fuse_norms
 from components.model.attention.packed import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
@@ -24,9 +25,6 @@ from components.model.transfer import sent
 
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
-
-IGNORE_INDEX = -100
-"""The label of a position that is not supervised (the default of torch's cross-entropy)."""
 
 # Shapes: B rows, S positions, T tokens of all rows, D model width, K supervised ones, N pictures
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import ConfigError, DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import get_benchmark
 from components.evaluation.benchmarks import mmbench, seed
 from components.evaluation.scoring.answers import normalise_evalai
@@ -23,7 +24,6 @@ from components.evaluation.submissions import (
     submission_names,
 )
 
-WORD_LINE = "Answer the question using a single word or phrase."
 COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image",
            "source", "l2-category", "comment", "split"]  # fmt: skip
 
@@ -37,7 +37,7 @@ def coco_row(number: int) -> dict[str, Any]:
     return {
         "question_id": 262_144_000 + number,
         "image": f"COCO_test2015_{262_144 + number:012d}.jpg",
-        "text": f"Q{number}?\n{WORD_LINE}",
+        "text": f"Q{number}?\n{SHORT_ANSWER}",
         "category": "default",
     }
 

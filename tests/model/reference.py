@@ -7,8 +7,9 @@ from torch import Tensor
 
 from components.data.config import ImageSpec
 from components.data.images import normalise
+from components.data.tokens import IGNORE_INDEX
 from components.model.build import LlavaParts, patches_per_image
-from components.model.loss import IGNORE_INDEX, LossModel, compute_loss
+from components.model.loss import LossModel, compute_loss
 
 LENGTHS = ((3, 4, 2), (1, 2, 3), (0, 3, 2), (2, 9, 4), (0, 8, 7))
 """Rows: tokens before the picture, after it, and how many of the last ones are supervised; a row

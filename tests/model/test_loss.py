@@ -11,10 +11,11 @@ from torch import Tensor
 from components.core.errors import DataError
 from components.data.config import ImageSpec
 from components.data.images import normalise
+from components.data.tokens import IGNORE_INDEX
 from components.model.build import LlavaParts
 from components.model.embed import image_embeddings, normalise_pixels
 from components.model.freeze import freeze_for_stage
-from components.model.loss import IGNORE_INDEX, LossModel, compute_loss
+from components.model.loss import LossModel, compute_loss
 
 SIZE = 28
 

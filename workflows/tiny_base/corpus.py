@@ -12,13 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from components.data.conversation import IMAGE, VICUNA_SYSTEM, Segment, render
-from components.data.mixture.rules import (
-    DESCRIBE_REGION,
-    LOCATE_REGION,
-    ONE_SENTENCE,
-    OPTION_LETTER,
-    SHORT_ANSWER,
-)
 from components.data.pocket.questions import choices, phrases, talk
 from components.data.pocket.questions import families as questions
 from components.data.pocket.scenes.scene import (
@@ -31,6 +24,13 @@ from components.data.pocket.scenes.scene import (
 )
 from components.data.pocket.things import BY_NAME
 from components.data.records import Turn
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    ONE_SENTENCE,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
 from components.data.sources.boxes import Box, box_to_text
 from workflows.tiny_base.scenes import draw_scene
 

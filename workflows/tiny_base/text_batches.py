@@ -17,11 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from components.data.pocket.scenes.scene import COLUMN_NAMES, PATCHES_PER_CELL, ROW_NAMES, Scene
-from components.data.tokens import Encoded, encode_all, expand_image_tokens
+from components.data.tokens import IGNORE_INDEX, Encoded, encode_all, expand_image_tokens
 from workflows.tiny_base.corpus import Example, draw_sample, segments_of
 from workflows.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
 
-IGNORE_INDEX = -100
 POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
 EARLY_UNTIL = 0.12

@@ -17,6 +17,13 @@ from components.data.order import stable_hash
 from components.data.own import forms as own
 from components.data.raw.folder import RawPath, file_exists
 from components.data.records import Record, Rejected, Turn
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    ONE_SENTENCE,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
 from components.data.sources import (
     aokvqa,
     gqa,
@@ -39,12 +46,6 @@ log = logging.getLogger(__name__)
 
 OWN = "own"
 """Name of the part that holds the data of one's own."""
-
-SHORT_ANSWER = "Answer the question using a single word or phrase."
-OPTION_LETTER = "Answer with the option's letter from the given choices directly."
-ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
-DESCRIBE_REGION = "Provide a short description for this region"
-LOCATE_REGION = "Provide the bounding box coordinate of the region this sentence describes"
 
 RESPONSE_FORMATS = {
     "vqav2": SHORT_ANSWER,

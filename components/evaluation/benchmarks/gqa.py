@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
-
-FORMAT_LINE = "Answer the question using a single word or phrase."
 
 
 class Gqa(MeanAccuracy):
@@ -60,7 +59,7 @@ class Gqa(MeanAccuracy):
                 Question(
                     id=str(key),
                     benchmark=self.name,
-                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{SHORT_ANSWER}",
                     target=field(entry, "answer", where),
                     image_path=str(root / "images" / image),
                     group=image,

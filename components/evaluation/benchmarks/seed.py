@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
@@ -35,7 +36,6 @@ from components.evaluation.submissions import Answer, Written, joined
 
 log = logging.getLogger(__name__)
 
-FORMAT_LINE = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCD"
 
 
@@ -150,7 +150,7 @@ def _as_number(key: str) -> int | str:
 
 def _prompt(row: dict[str, Any], where: str) -> str:
     options = [f"{letter}. {field(row, f'choice_{letter.lower()}', where)}" for letter in LETTERS]
-    return "\n".join([str(field(row, "question", where)), *options, FORMAT_LINE])
+    return "\n".join([str(field(row, "question", where)), *options, OPTION_LETTER])
 
 
 def _image(row: dict[str, Any], key: str, where: str) -> str:

@@ -25,7 +25,6 @@ from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.scoring.answers import leave_one_out, normalise_evalai
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 
-FORMAT_LINE = "Answer the question using a single word or phrase."
 OCR_LINE = "Reference OCR token:"
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import MAY_BE_UNANSWERABLE, SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json
 from components.evaluation.scoring.answers import leave_one_out, normalise_evalai, normalise_vizwiz
@@ -37,8 +38,6 @@ from components.evaluation.submissions import (
     write_json,
 )
 
-INSUFFICIENT_LINE = "When the provided information is insufficient, respond with 'Unanswerable'."
-FORMAT_LINE = "Answer the question using a single word or phrase."
 UNANSWERABLE = "unanswerable"
 
 
@@ -72,7 +71,7 @@ class Vizwiz(MeanAccuracy):
         return Question(
             id=image,  # the official rows have no other name, and a picture has one question
             benchmark=self.name,
-            prompt=f"{field(row, 'question', where)}\n{INSUFFICIENT_LINE}\n{FORMAT_LINE}",
+            prompt=f"{field(row, 'question', where)}\n{MAY_BE_UNANSWERABLE}\n{SHORT_ANSWER}",
             target=[str(field(human, "answer", where)) for human in answers],
             image_path=str(root / "val" / image),
             group=image,

@@ -28,13 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json, read_jsonl
 from components.evaluation.scoring.answers import (
-    flatten,
     leave_one_out,
     normalise_evalai,
     normalise_vqa,
+    one_line,
 )
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import (
@@ -44,8 +45,6 @@ from components.evaluation.submissions import (
     read_unanswered,
     write_json,
 )
-
-FORMAT_LINE = "Answer the question using a single word or phrase."
 
 
 class Vqav2(MeanAccuracy):
@@ -90,7 +89,7 @@ class Vqav2(MeanAccuracy):
                 Question(
                     id=str(key),
                     benchmark=self.name,
-                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{SHORT_ANSWER}",
                     target=[field(human, "answer", where) for human in annotation["answers"]],
                     image_path=str(root / "val2014" / image),
                     group=image,
@@ -104,7 +103,7 @@ class Vqav2(MeanAccuracy):
         return normalise_evalai(raw)
 
     def score(self, answer: str, question: Question) -> float:
-        answer, humans = flatten(answer), [flatten(human) for human in question.target]
+        answer, humans = one_line(answer), [one_line(human) for human in question.target]
         if len(set(humans)) > 1:
             answer, humans = normalise_vqa(answer), [normalise_vqa(human) for human in humans]
         return leave_one_out(answer, humans)

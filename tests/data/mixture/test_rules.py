@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from components.core.errors import DataError
 from components.data.config import MIXTURE_SOURCES, MixtureConfig
 from components.data.mixture.rules import (
-    DESCRIBE_REGION,
-    LOCATE_REGION,
-    OPTION_LETTER,
     RESPONSE_FORMATS,
-    SHORT_ANSWER,
     build_mixture,
     merge_questions,
     one_caption,
@@ -25,6 +21,12 @@ from components.data.mixture.rules import (
     sampled_regions,
 )
 from components.data.records import Record, Rejected, Turn, check_turns
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
 from components.data.sources import llava_mix665k, okvqa, vqav2
 from components.data.sources.annotations import Caption, MultipleChoice, QuestionAnswer, Region
 from components.data.sources.boxes import Box, text_to_box

@@ -34,8 +34,8 @@ from components.data.pocket.questions.balance import (
 from components.data.pocket.questions.yes_no import presence_of
 from components.data.pocket.scenes.scene import SCENE_PX, Scene
 from components.data.pocket.things import BY_NAME, SIGN_WORDS
+from components.data.response_formats import SHORT_ANSWER
 
-WORD_LINE = "Answer the question using a single word or phrase."
 COCO_IDS = range(42, 581_930)
 LETTERS = "ABCD"
 ROTATION = 1_000_000
@@ -96,7 +96,7 @@ def write_pope(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
                     "text": asked.question,
                 }
                 rows.append({**row, "label": asked.answer})
-                text = f"{asked.question}\n{WORD_LINE}"
+                text = f"{asked.question}\n{SHORT_ANSWER}"
                 prompted.append(
                     {**row, "question_id": len(prompted), "text": text, "category": split}
                 )
@@ -291,7 +291,7 @@ def _prompt(key: str | int, image: str, text: str, category: str = "default") ->
     return {
         "question_id": key,
         "image": image,
-        "text": f"{text}\n{WORD_LINE}",
+        "text": f"{text}\n{SHORT_ANSWER}",
         "category": category,
     }
 

@@ -22,8 +22,8 @@ from components.data.pocket.questions.chinese import option_in_chinese, question
 from components.data.pocket.questions.choices import USES, Choice
 from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.things import BY_NAME
+from components.data.response_formats import OPTION_LETTER
 
-LETTER_LINE = "Answer with the option's letter from the given choices directly."
 NUM_CHOICES = (4, 3, 4, 2)  # options of ScienceQA's questions, in turn; the real ones have 2 to 5
 SUBJECTS = {"animal": "natural science", "vehicle": "social science"}  # others: language science
 SCIENCE_DECK: tuple[tuple[str, str], ...] = (  # family, what it comes with
@@ -105,7 +105,7 @@ def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
             {
                 "question_id": key if video else int(key),
                 "image": image,
-                "text": f"{choice.question}\n{_lettered(choice.options)}\n{LETTER_LINE}",
+                "text": f"{choice.question}\n{_lettered(choice.options)}\n{OPTION_LETTER}",
                 "category": dimension,
             }
         )
