@@ -33,7 +33,7 @@ from components.data.pocket.questions.balance import (
 )
 from components.data.pocket.questions.yes_no import presence_of
 from components.data.pocket.scenes.scene import SCENE_PX, Scene
-from components.data.pocket.things import BY_NAME, SIGN_WORDS
+from components.data.pocket.things import BY_NAME, FRUIT, SIGN_WORDS
 from components.data.response_formats import SHORT_ANSWER
 
 COCO_IDS = range(42, 581_930)
@@ -264,8 +264,11 @@ def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random)
             "question_id": f"grocery_{number:06d}",
             "image": image,
             "text": phrases.GROCERY_INSTRUCTION,
+            "target": names,
+            "nutrition": phrases.fruit_nutrition(names),
+            "fruit": FRUIT,
         }
-        rows.append({**row, "target": names, "nutrition": phrases.fruit_nutrition(names)})
+        rows.append(row)
     folder.lines("eval/grocery/questions.jsonl", rows)
 
 
