@@ -27,7 +27,7 @@ from components.data.response_formats import (
     OPTION_LETTER,
     SHORT_ANSWER,
 )
-from components.data.sources import llava_mix665k, okvqa, vqav2
+from components.data.sources import llava, vqa
 from components.data.sources.annotations import Caption, MultipleChoice, QuestionAnswer, Region
 from components.data.sources.boxes import Box, text_to_box
 from tests.data.samples import llava_row, put
@@ -103,12 +103,8 @@ def write_books(root: Path, images: list[int]) -> None:
 
 
 write_questions = {
-    "vqav2": lambda root, images: write_pair(
-        root, (f"vqav2/{vqav2.QUESTIONS}", f"vqav2/{vqav2.ANNOTATIONS}"), images
-    ),
-    "okvqa": lambda root, images: write_pair(
-        root, (f"okvqa/{okvqa.QUESTIONS}", f"okvqa/{okvqa.ANNOTATIONS}"), images
-    ),
+    "vqav2": lambda root, images: write_pair(root, vqa.VQAV2_FILES, images),
+    "okvqa": lambda root, images: write_pair(root, vqa.OKVQA_FILES, images),
     "ocrvqa": write_books,
 }
 image_of = {
@@ -223,7 +219,7 @@ def test_every_source_is_read_from_its_official_files(raw):
 
 def test_the_released_mixture_is_read_as_it_is(raw):
     built = list(build_mixture(raw, MixtureConfig(), 0))
-    put(raw / llava_mix665k.FILE, [released_row(row) for row in built])
+    put(raw / llava.MIX665K, [released_row(row) for row in built])
     read = list(build_mixture(raw, MixtureConfig(sources=("llava_mix665k",)), 0))
     assert [(row.id, row.image, row.turns) for row in read] == [
         (row.id, row.image, row.turns) for row in built
