@@ -275,7 +275,7 @@ class Materials:
         return self.start
 
     def _prepared(self) -> "PreparedData":
-        from components.data.prepared import read_prepared
+        from components.data.shards import read_prepared
 
         return read_prepared(self.data_path)
 

@@ -41,9 +41,8 @@ from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
 from components.evaluation.benchmark import Question, get_benchmark, limited
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.targets.allocation import keep_freed_memory
 from components.evaluation.targets.asking import ask
-from components.evaluation.targets.checkpoint import CheckpointTarget, Target
+from components.evaluation.targets.checkpoint import CheckpointTarget, Target, keep_freed_memory
 from components.evaluation.targets.pool import PoolTarget
 from components.model.checkpoint import DTYPES, load_checkpoint
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import torch
+from transformers import get_cosine_schedule_with_warmup
 
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError, TrainingError
@@ -16,7 +17,7 @@ from components.training.engines.engine import (
     optimizer_for,
     set_learning_rate,
 )
-from components.training.loop import Alone, train_step, validation_loss
+from components.training.loop import Alone, learning_rate, train_step, validation_loss, warmup_steps
 from tests.training.tiny import stage
 
 # Sums of the same terms in another order differ in the last bits of fp32. Plain gradient descent
@@ -295,3 +296,19 @@ def test_adapters_learn_in_place_of_the_language_model(materials):
     assert outcomes[-1].loss < outcomes[0].loss
     with pytest.raises(ConfigError, match="name `language_model` in train"):
         parse(StageConfig, {**stage().model_dump(), "lora": lora, "train": ["connector"]})
+
+
+@pytest.mark.parametrize(("num_steps", "ratio"), [(1, 0.03), (10, 0.0), (100, 0.03), (37, 0.5)])
+def test_equals_hugging_face_at_every_step(num_steps, ratio):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-5)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps(num_steps, ratio), num_steps)
+    for step in range(num_steps):
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(step, num_steps, ratio, 2e-5) == pytest.approx(expected, abs=1e-18)
+        optimizer.step()
+        schedule.step()
+
+
+def test_warm_up_rounds_up_as_the_original():
+    assert warmup_steps(2181, 0.03) == 66
+    assert warmup_steps(5198, 0.03) == 156

@@ -26,11 +26,10 @@ from components.data.loader.image_cache import encoded_image
 from components.data.order import stable_hash
 from components.data.own.forms import OwnData
 from components.data.prepare.summary import reason_kind
-from components.data.prepared import read_prepared
 from components.data.raw.folder import RawPath, open_raw
 from components.data.raw.image_files import ImageFiles
 from components.data.records import Record, Rejected
-from components.data.shards import ImageReader, RowReader
+from components.data.shards import ImageReader, RowReader, read_prepared
 from components.data.tokens import IGNORE_INDEX, Encoded, Tokenizer, encode_all
 
 Item = TypeVar("Item")

@@ -24,9 +24,8 @@ from components.data.loader.image_cache import ImageCache, encoded_image
 from components.data.loader.packing import plan_packs
 from components.data.loader.prefetch import prefetched
 from components.data.order import balanced_split, permutation
-from components.data.prepared import read_prepared
 from components.data.raw.folder import open_raw
-from components.data.shards import ROWS, ImageReader, RowReader
+from components.data.shards import ROWS, ImageReader, RowReader, read_prepared
 from components.data.tokens import expand_image_tokens
 
 log = logging.getLogger(__name__)

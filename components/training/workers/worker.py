@@ -24,7 +24,6 @@ from components.training.curves import Arithmetic, LogInterval
 from components.training.engines.precision import autocasts
 from components.training.materials import BatchSource, OpenedModel
 from components.training.planning.disk import disk_need, dry_save
-from components.training.schedule import learning_rate
 from components.training.workers.imports import import_transformers
 from components.training.workers.job import FINAL, WorkerJob
 from components.training.workers.ranks import AcrossRanks, join_ranks, leave_ranks
@@ -187,7 +186,7 @@ class _Stage:
     def _train(self, watchdog: Watchdog) -> None:
         import ray.train
 
-        from components.training.loop import seed_step, train_step
+        from components.training.loop import learning_rate, seed_step, train_step
 
         config = self.config
         batches = self.batches.batches(self.step)

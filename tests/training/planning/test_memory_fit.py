@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.core.errors import ConfigError
-from components.data.prepared import read_prepared
+from components.data.shards import read_prepared
 from components.model.sizes.shapes import LlavaShapes
 from components.training.materials import Materials
 from components.training.planning.memory import GIB, estimate, layer_bytes
