@@ -64,20 +64,6 @@ class Collective(Protocol):
         ...
 
 
-class Alone:
-    """The collective of a single process."""
-
-    world_size = 1
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Return the values as they are."""
-        return list(values)
-
-    def agree(self, error: Exception | None) -> Exception | None:
-        """Return the error itself."""
-        return error
-
-
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for this step and rank.
 

@@ -7,13 +7,12 @@ from io import BytesIO
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from PIL import Image
 
 from components.core.errors import DataError
 from components.data import images, squares
 from components.data.config import ImageSpec
-from components.data.images import decode, load_image, normalise, to_pixels
+from components.data.images import decode, load_image, to_pixels
 from tests.data.samples import jpeg, put
 
 PAD = ImageSpec(size_px=84, aspect="pad")
@@ -308,11 +307,3 @@ def test_a_path_is_named_in_the_error(tmp_path):
         load_image(tmp_path / "none.jpg", PAD)
     with pytest.raises(DataError, match="cannot be read"):
         load_image(tmp_path, PAD)
-
-
-def test_normalise_is_clips():
-    pixels = torch.from_numpy(load_image(jpeg(4), PAD))[None]
-    values = normalise(pixels, PAD)
-    assert values.dtype == torch.float32
-    expected = (pixels[0, 1, 5, 6].item() / 255 - 0.4578275) / 0.26130258
-    assert values[0, 1, 5, 6].item() == pytest.approx(expected, abs=1e-6)

@@ -12,11 +12,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
 from components.data.conversation import render
-from components.data.images import load_image, normalise
+from components.data.images import load_image
 from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
 from components.model.build import LlavaParts
 from components.model.checkpoint import SIDE_FILE, load_checkpoint, save
+from components.model.embed import normalise_pixels
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def test_round_trip_gives_equal_logits(
     loaded = load_checkpoint(folder)
     image = parts.image_token_id
     ids = torch.tensor([[1, 270, image, image, image, image, 271]])
-    pixels = normalise(torch.full((1, 3, 28, 28), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, 28, 28), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     plain = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
         before = parts.model(input_ids=ids, pixel_values=pixels).logits
@@ -85,7 +88,10 @@ def test_plain_transformers_prepares_the_same_prompt_and_picture(
     assert their_ids.count(loaded.image_token_id) == loaded.patches_per_image
     pixels = torch.from_numpy(load_image(tmp_path / "picture.png", image_spec))
     torch.testing.assert_close(
-        theirs["pixel_values"][0], normalise(pixels, image_spec), atol=1e-4, rtol=1e-4
+        theirs["pixel_values"][0],
+        normalise_pixels(pixels, image_spec, torch.float32),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 

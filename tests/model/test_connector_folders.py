@@ -11,10 +11,10 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
-from components.data.images import normalise
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import SIDE_FILE, load_checkpoint, save
 from components.model.connectors import LlavaWithConnector, connector_of
+from components.model.embed import normalise_pixels
 from components.model.generation.greedy import embed_distinct, generate_greedy
 from tests.model.tiny_parts import CONNECTORS, IMAGE_PX
 
@@ -38,7 +38,9 @@ def test_a_folder_gives_back_the_very_weights(
     assert loaded.patches_per_image == patches_per_image(built.model.config)
     image = built.image_token_id
     ids = torch.tensor([[1, 270, *[image] * loaded.patches_per_image, 271]])
-    pixels = normalise(torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     with torch.inference_mode():
         assert torch.equal(
             built.model(input_ids=ids, pixel_values=pixels).logits,
@@ -93,7 +95,9 @@ def test_the_default_folder_is_one_of_plain_transformers(
     assert "connector" not in config
     plain = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     ids = torch.tensor([[1, 270, *[parts.image_token_id] * 4, 271]])
-    pixels = normalise(torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     with torch.inference_mode():
         assert torch.equal(
             parts.model(input_ids=ids, pixel_values=pixels).logits,

@@ -16,8 +16,8 @@ from components.model.checkpoint import load_checkpoint, save
 from components.model.freeze import count_parameters, freeze_for_stage
 from components.model.lora import add_lora, merge_lora
 from components.model.lora_settings import LoraSettings
-from components.model.loss import LossModel, compute_loss
-from tests.model.reference import check_loss_and_gradients, mixed_batch
+from components.model.loss import LossModel
+from tests.model.reference import check_loss_and_gradients, compute_loss, mixed_batch
 from tests.model.tiny_parts import tokenizer_of, write_language_model
 
 SETTINGS = LoraSettings(rank=4, alpha=8, dropout=0.0)

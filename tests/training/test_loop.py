@@ -9,15 +9,16 @@ from transformers import get_cosine_schedule_with_warmup
 
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError, TrainingError
+from components.model.embed import normalise_pixels
 from components.model.freeze import freeze_for_stage
 from components.training.config import StageConfig
 from components.training.engines.engine import (
-    PlainEngine,
     SummedLoss,
     optimizer_for,
     set_learning_rate,
 )
-from components.training.loop import Alone, learning_rate, train_step, validation_loss, warmup_steps
+from components.training.loop import learning_rate, train_step, validation_loss, warmup_steps
+from tests.training.plain import Alone, PlainEngine
 from tests.training.tiny import stage
 
 # Sums of the same terms in another order differ in the last bits of fp32. Plain gradient descent
@@ -145,9 +146,7 @@ def test_the_loss_is_the_mean_over_tokens_not_over_samples(materials, config):
 
 
 def normalised(opened, batch):
-    from components.data.images import normalise
-
-    return normalise(batch.pixels, opened.image_spec)
+    return normalise_pixels(batch.pixels, opened.image_spec, torch.float32)
 
 
 def test_bf16_autocast_keeps_weights_and_moments_in_fp32(materials):

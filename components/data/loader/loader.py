@@ -115,10 +115,6 @@ class Loader:
         order = self._epoch_order(epoch)
         return [int(row) for row in order[position * self._global_batch :][: self._global_batch]]
 
-    def rank_rows(self, step: int) -> list[int]:
-        """Return the row numbers of this rank at a step, longest first, or pack by pack."""
-        return [row for pack in self.rank_packs(step) for row in pack]
-
     def rank_packs(self, step: int) -> list[list[int]]:
         """Return the row numbers of this rank's packs at a step; without packs all are in one."""
         rows = self.global_rows(step)
@@ -128,10 +124,6 @@ class Loader:
         else:
             packs = plan_packs(lengths, self._pack_tokens, self._world_size)[self._rank]
         return [[rows[place] for place in pack] for pack in packs]
-
-    def global_supervised(self, step: int) -> int:
-        """Return how many labels the global batch has: the divisor of a mean over all ranks."""
-        return int(self._rows.num_supervised[self.global_rows(step)].sum())
 
     def batch(self, step: int) -> Batch:
         """Return this rank's batch of a step, at once."""

@@ -63,12 +63,6 @@ def parts_of(config: MixtureConfig) -> tuple[str, ...]:
     return (*config.sources, *([OWN] if config.own else []))
 
 
-def build_mixture(root: RawPath, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
-    """Yield the rows of every part in order."""
-    for part in parts_of(config):
-        yield from read_part(root, part, config, seed)
-
-
 def read_part(
     root: RawPath, part: str, config: MixtureConfig, seed: int
 ) -> Iterator[Record | Rejected]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import ImageSpec, PrepareConfig
-from components.data.conversation import render, transcript
+from components.data.conversation import render
 from components.data.gallery.page import gallery_page
 from components.data.gallery.samples import View, show_own, show_prepared, spans_of
 from components.data.images import load_image
@@ -22,7 +22,7 @@ from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.tokenizer import load_tokenizer
 from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
-from tests.data.samples import jpeg, llava_row, put, write_captions
+from tests.data.samples import jpeg, llava_row, put, transcript, write_captions
 
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
 TINY = Path(__file__).parents[3] / "workflows/tiny_base/language_model"

@@ -13,7 +13,6 @@ from components.core.errors import DataError
 from components.data.config import MIXTURE_SOURCES, MixtureConfig
 from components.data.mixture.rules import (
     RESPONSE_FORMATS,
-    build_mixture,
     merge_questions,
     one_caption,
     region_segments,
@@ -29,8 +28,8 @@ from components.data.response_formats import (
 )
 from components.data.sources import llava, vqa
 from components.data.sources.annotations import Caption, MultipleChoice, QuestionAnswer, Region
-from components.data.sources.boxes import Box, text_to_box
-from tests.data.samples import llava_row, put
+from components.data.sources.boxes import Box, box_to_text
+from tests.data.samples import build_mixture, llava_row, put
 
 
 def counts(rows):
@@ -155,11 +154,11 @@ def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_tur
     assert len({record.id for record in records}) == len(records)
     for number, (question, answer) in enumerate(pairs):
         if question.text.startswith(DESCRIBE_REGION):
-            assert text_to_box(question.text) == box
+            assert question.text == f"{DESCRIBE_REGION}: {box_to_text(box)}"
             assert answer.text == f"cat {number}"
         else:
             assert question.text == f"{LOCATE_REGION}: cat {number}"
-            assert text_to_box(answer.text) == box
+            assert answer.text == box_to_text(box)
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))

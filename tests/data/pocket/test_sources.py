@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 
 from components.data.config import CAPTION_SOURCES, KNOWN_SOURCES, MixtureConfig
-from components.data.mixture.rules import build_mixture
 from components.data.pocket.files.books import GENRES, SPLITS, genre_of
 from components.data.pocket.scenes.scene import SCENE_PX, box, render, sign_box
 from components.data.records import Record, Rejected, check_turns
 from components.data.sources import llava, ocrvqa, refcoco, visual_genome, vqa
-from components.data.sources.boxes import from_square
 from tests.data.pocket.conftest import SMALL
 from tests.data.pocket.reading import truth
+from tests.data.samples import build_mixture
+from tests.data.sources.test_boxes import from_square
 
 
 @pytest.mark.parametrize("source", KNOWN_SOURCES)

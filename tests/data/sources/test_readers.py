@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from components.core.errors import DataError
 from components.data.records import BadRecord, Record, Rejected
 from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqa
-from components.data.sources.boxes import Box, from_square
+from components.data.sources.boxes import Box
 from tests.data.samples import llava_row, put
+from tests.data.sources.test_boxes import from_square
 
 
 def split(rows):

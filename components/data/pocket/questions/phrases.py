@@ -17,13 +17,6 @@ from components.data.pocket.things import BY_NAME, CATEGORIES, FRUIT, NUTRITION
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 UNCOUNTED = frozenset({"bread", "cheese", "corn", "broccoli"})  # "some bread", not "a bread"
 PLURAL_ONLY = frozenset({"grapes"})  # "Are there grapes", not "Is there a grapes"
-CATEGORY_NOUNS: dict[str, tuple[str, str]] = {  # category -> "any ...", "how many ..."
-    "fruit": ("fruit", "fruits"),
-    "food": ("other food", "other foods"),
-    "animal": ("animal", "animals"),
-    "vehicle": ("vehicle", "vehicles"),
-    "item": ("item", "items"),
-}
 NAMED_CATEGORIES = (
     "fruit",
     "animal",
