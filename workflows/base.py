@@ -10,15 +10,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.core.artifact import Artifact
+from components.core.artifact import Artifact, hash_file
 from components.core.errors import ConfigError
 from components.model.folders import pin_address
 from components.training.config import BasePaths
 from workflows.config import BaseConfig
-
-# Weights are hashed in blocks; a 7B folder (14 GB) takes some 15 s once, then the result is
-# remembered.
-_BLOCK_BYTES = 8 << 20
 
 
 class BaseParts(Artifact):
@@ -86,15 +82,7 @@ def folder_digest(folder: Path, cache_path: Path) -> str:
         return remembered.read_text()
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(folder)}\0{_file_digest(path)}\n".encode())
+        total.update(f"{path.relative_to(folder)}\0{hash_file(path)}\n".encode())
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(total.hexdigest())
     return total.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from components.core.errors import ConfigError, DataError
 from components.evaluation.benchmark import Question, benchmark_names, get_benchmark
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 
 Answer = tuple[str, str | None]
 """Question id and raw output; None where the question could not be put."""
@@ -85,8 +85,7 @@ def read_unanswered(
     Pictures are in the folder `images`; `meta` holds the picture's name.
     """
     questions = []
-    for index, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}:{index}"
+    for where, row in located_rows(path):
         image = str(field(row, "image", where))
         questions.append(
             Question(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 from components.evaluation.scoring.metrics import MeanAccuracy
 
 NOT_JSON = "not JSON"
@@ -37,8 +37,7 @@ class Grocery(MeanAccuracy):
     def read(self, root: Path) -> list[Question]:
         path = root / "questions.jsonl"
         questions = []
-        for index, row in enumerate(read_jsonl(path), start=1):
-            where = f"{path}:{index}"
+        for where, row in located_rows(path):
             image = str(field(row, "image", where))
             questions.append(
                 Question(

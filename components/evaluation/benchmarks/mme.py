@@ -21,7 +21,7 @@ from pathlib import Path
 from components.core.errors import DataError
 from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 from components.evaluation.scoring.metrics import ratio, tally
 
 OFFICIAL_LINE = "Please answer yes or no."
@@ -54,8 +54,7 @@ class Mme:
         prompted = root / "llava_mme.jsonl"
         answers = _read_answers(root / _RELEASE)
         questions = []
-        for index, row in enumerate(read_jsonl(prompted), start=1):
-            where = f"{prompted}:{index}"
+        for where, row in located_rows(prompted):
             key, prompt = str(field(row, "question_id", where)), field(row, "text", where)
             subtask, stem = row.get("category") or key.split("/")[0], Path(key).stem
             text = _bare(prompt)

@@ -30,7 +30,7 @@ from typing import Any
 from components.core.errors import DataError
 from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_json
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import Answer, Written, joined
 
@@ -133,8 +133,7 @@ def _annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, str]]:
 
 def _prompts(path: Path) -> dict[int | str, dict[str, str]]:
     prompts = {}
-    for index, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}:{index}"
+    for where, row in located_rows(path):
         key = _as_number(str(field(row, "question_id", where)))
         prompts[key] = {name: str(field(row, name, where)) for name in ("text", "image")}
     return prompts

@@ -135,11 +135,11 @@ def detail(scene: Scene) -> str:
         mat = f" on a {placed.mat} mat" if placed.mat else ""
         place = at(placed)
         sentences.append(
-            f"{_capital(place)} there {is_(placed.name)} {indefinite(placed.name)}{mat}."
+            f"{capital(place)} there {is_(placed.name)} {indefinite(placed.name)}{mat}."
         )
     if scene.sign:
         sentences.append(
-            f"{_capital(sign_place(scene.sign))} there is a sign that says {scene.sign.word}."
+            f"{capital(sign_place(scene.sign))} there is a sign that says {scene.sign.word}."
         )
     if len(scene.objects) > 1:
         sentences.append(f"In all there are {NUMBER_WORDS[len(scene.objects)]} objects.")
@@ -192,9 +192,10 @@ def edible_names(scene: Scene) -> list[str]:
     return [name for name in scene.names() if BY_NAME[name].category in ("fruit", "food")]
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
     return text[0].upper() + text[1:]
 
 
 def _sentence(text: str) -> str:
-    return f"{_capital(text)}."
+    return f"{capital(text)}."
