@@ -54,11 +54,11 @@ def counted(name: str, number: int) -> str:
     return indefinite(name) if number == 1 else f"{NUMBER_WORDS[number]} {BY_NAME[name].plural}"
 
 
-def enumerate_words(words: Sequence[str], last: str = "and") -> str:
+def enumerate_words(words: Sequence[str]) -> str:
     """Join words as a sentence does: "a", "a and b", "a, b and c"."""
     if len(words) < 2:
         return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def placed_words(placed: Placed) -> str:
