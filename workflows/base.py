@@ -1,6 +1,6 @@
 """The ready-made parts that training starts from, as an input artifact of the chain.
 
-In: a recipe's `BaseConfig`. Out: a `BaseModel` record whose digest is that of the folders' content,
+In: a recipe's `BaseConfig`. Out: a `BaseParts` record whose digest is that of the folders' content,
 so that other weights under the same path are another input. Nothing is copied: an object store is
 listed, of a hub's repository the commit is read. (The same files on disk and elsewhere are two
 inputs.)
@@ -10,18 +10,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from components.core.artifact import Artifact
+from components.core.artifact import Artifact, hash_file
 from components.core.errors import ConfigError
-from components.model.folders import pin
+from components.model.folders import pin_address
 from components.training.config import BasePaths
 from workflows.config import BaseConfig
 
-# Weights are hashed in blocks; a 7B folder (14 GB) takes some 15 s once, then the result is
-# remembered.
-_BLOCK_BYTES = 8 << 20
 
-
-class BaseModel(Artifact):
+class BaseParts(Artifact):
     """Vision tower and language model folders, by content."""
 
     vision_tower: str
@@ -43,7 +39,7 @@ class BaseModel(Artifact):
         )
 
 
-def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
+def read_base(config: BaseConfig, cache_path: Path) -> BaseParts:
     """Return the record of the base folders; digests are cached by size and time of change.
 
     Raises ConfigError when a folder is missing or holds no configuration, StoreError when a store
@@ -63,12 +59,12 @@ def read_base(config: BaseConfig, cache_path: Path) -> BaseModel:
         for part, address in pinned.items()
     }
     whole = hashlib.sha256(json.dumps([digests, facts], sort_keys=True).encode()).hexdigest()
-    return BaseModel(uri="", digest=whole, **pinned, **facts)
+    return BaseParts(uri="", digest=whole, **pinned, **facts)
 
 
 def _pin(part: str, address: str) -> str:
     try:
-        return pin(address)
+        return pin_address(address)
     except ConfigError as error:
         raise ConfigError(f"base.{part}: {error}") from None
 
@@ -86,15 +82,7 @@ def folder_digest(folder: Path, cache_path: Path) -> str:
         return remembered.read_text()
     total = hashlib.sha256()
     for path in files:
-        total.update(f"{path.relative_to(folder)}\0{_file_digest(path)}\n".encode())
+        total.update(f"{path.relative_to(folder)}\0{hash_file(path)}\n".encode())
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(total.hexdigest())
     return total.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -24,7 +24,7 @@ from workflows.artifacts import (
     RegisteredVersion,
     SampleAnswer,
 )
-from workflows.base import BaseModel
+from workflows.base import BaseParts
 from workflows.config import PipelineConfig
 from workflows.home import api_key
 from workflows.service.samples import sample_questions
@@ -58,7 +58,7 @@ def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handl
 
 
 def prepare(
-    chain: Chain, config: PrepareConfig, raw_data: Handle | RawData, base: BaseModel
+    chain: Chain, config: PrepareConfig, raw_data: Handle | RawData, base: BaseParts
 ) -> Handle:
     """Validated, tokenised, sharded data of one stage."""
     return chain.add(
@@ -73,7 +73,7 @@ def prepare(
     )
 
 
-def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseModel) -> Handle:
+def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseParts) -> Handle:
     """One training stage, from the base parts or from an earlier stage's model.
 
     Raises ConfigError at once for a global batch that the workers cannot share, not an hour later.
@@ -173,7 +173,7 @@ def prepare_data(
     from components.model.tokenizer import check_positions, load_tokenizer
     from components.model.tower import read_tower
 
-    base: BaseModel = inputs["base"]
+    base: BaseParts = inputs["base"]
     language_model = local_folder(base.language_model, weights=False)
     check_positions(language_model, config.max_tokens)
     tokenizer, image_token_id = load_tokenizer(language_model)
@@ -205,7 +205,7 @@ def train_stage(
     return train(
         config,
         partial(context.input_path, inputs["data"]),
-        start.paths() if isinstance(start, BaseModel) else partial(context.input_path, start),
+        start.paths() if isinstance(start, BaseParts) else partial(context.input_path, start),
         context.output_path,
         run_name=context.key,
         storage_path=context.resume_path(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from components.data.pocket.config import RawData
 from workflows import hops
-from workflows.base import BaseModel
+from workflows.base import BaseParts
 from workflows.config import PipelineConfig
 from workflows.steps import Chain, Handle
 
@@ -27,7 +27,7 @@ class Pipeline:
 def build(
     chain: Chain,
     recipe: PipelineConfig,
-    base: BaseModel,
+    base: BaseParts,
     raw_data: RawData | None,
     tracking_uri: str,
 ) -> Pipeline:

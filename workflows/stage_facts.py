@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from components.core.errors import CheckpointError, ConfigError, StoreError
 from components.core.logs import format_bytes
-from components.model.folders import local_folder, pin
+from components.model.folders import local_folder, pin_address
 from components.model.sizes.flops import flops_per_sample, peak_flops
 from components.model.sizes.shapes import LlavaShapes, read_shapes
 from components.training.config import StageConfig
@@ -197,7 +197,7 @@ def check_memory(facts: RecipeFacts, gpu_memory_gb: float | None) -> None:
 
 def _shapes(base: BaseConfig) -> LlavaShapes:
     tower, language_model = (
-        local_folder(pin(address), weights=False)
+        local_folder(pin_address(address), weights=False)
         for address in (base.vision_tower, base.language_model)
     )
     return read_shapes(

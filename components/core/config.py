@@ -85,6 +85,11 @@ def changed_fields(old: Any, new: Any, prefix: str = "") -> list[tuple[str, Any,
     return [] if old == new else [(prefix, old, new)]
 
 
+def changes_no_result(marks: object) -> bool:
+    """Return whether a field is marked `{"identity": False}`: a place, a number of workers."""
+    return isinstance(marks, Mapping) and marks.get("identity", True) is False
+
+
 def _assign(values: dict[str, Any], config: Config, dotted: str, value: Any) -> None:
     node: Any = values
     owner: Any = config

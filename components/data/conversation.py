@@ -61,11 +61,6 @@ def render(
     raise ConfigError(f"unknown template {template!r}; known: {', '.join(TEMPLATES)}")
 
 
-def transcript(segments: Sequence[Segment]) -> str:
-    """Return the rendered text with control pieces written out, for people to read."""
-    return "".join(segment.text for segment in segments)
-
-
 def _vicuna(turns: Sequence[Turn], has_image: bool) -> list[Segment]:
     segments: list[Segment] = []
     for position, turn in enumerate(turns):

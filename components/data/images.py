@@ -29,7 +29,7 @@ from components.data.squares import is_small, square_of
 from components.data.squares import to_pixels as to_pixels
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ _REDUCED_REMAINS = 2
 """A reduced JPEG keeps this many times the wanted resolution; at 1 the mean difference is 1.2."""
 
 
-def load(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]:
+def load_image(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]:
     """Return the picture as uint8 [3, S, S], RGB. Raises DataError when it cannot be decoded."""
     image, data, name = _open(source)
     if image.mode == "RGB" and image.format == "JPEG" and _is_upright(image, spec):
@@ -86,16 +86,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         canvas = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         return Image.alpha_composite(canvas, layer).convert("RGB")
     return image.convert("RGB")
-
-
-def normalise(pixels: "Tensor", spec: ImageSpec) -> "Tensor":
-    """Return uint8 pixels [..., 3, S, S] as float32 in the tower's scale, same device."""
-    import torch
-
-    mean = torch.tensor(spec.mean, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(spec.std, device=pixels.device).view(3, 1, 1)
-    # The quotient is a new tensor, so the rest may happen in its place.
-    return pixels.to(torch.float32).div(255.0).sub_(mean).div_(std)
 
 
 def _open(source: Path | str | bytes) -> tuple[Image.Image, bytes, str]:

@@ -1,4 +1,4 @@
-"""The files of prepared data: rows and images in memory-mapped Arrow IPC shards.
+"""The files of prepared data: rows and images in memory-mapped Arrow IPC shards, and a record.
 
 In: encoded rows and images while preparing; a folder while training. Out: shard files, or any row
 at once. Arrow IPC (Feather 2) instead of Parquet: a mapped file opens in microseconds, a single row
@@ -17,7 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from components.core.errors import ArtifactError
+from components.data.config import PreparedData
 from components.data.tokens import IGNORE_INDEX
+
+RECORD_FILE = "prepared.json"
+"""The record that lies beside the shards, for whoever trains on them."""
 
 ROWS_PER_BATCH = 1_024
 IMAGE_BYTES_PER_BATCH = 8 * 1024 * 1024
@@ -195,6 +199,21 @@ class ImageReader:
             batch.column(name)[place].as_py() for name in IMAGE_SCHEMA.names
         )
         return StoredImage(path, encoded, file, offset, length)
+
+
+def write_prepared(folder: Path, prepared: PreparedData) -> None:
+    """Write the record; the last file of a prepared folder."""
+    text = prepared.model_dump_json(indent=1) + "\n"
+    (folder / RECORD_FILE).write_text(text, encoding="utf-8")
+
+
+def read_prepared(folder: Path | str) -> PreparedData:
+    """Return the record of a prepared folder. Raises ArtifactError where there is none."""
+    path = Path(folder) / RECORD_FILE
+    try:
+        return PreparedData.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not prepared data ({error}); run prepare first") from None
 
 
 def open_shard(path: Path, schema: pa.Schema) -> list[Any]:

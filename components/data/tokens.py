@@ -90,11 +90,6 @@ def expand_image_tokens(
     return ids_out, labels_out
 
 
-def control_tokens(tokenizer: Tokenizer) -> list[str]:
-    """Return the special tokens' texts, which stay plain text wherever a user writes them."""
-    return list(encoder_of(tokenizer).controls)
-
-
 def _texts_of(segments: Sequence[Segment]) -> list[tuple[str, bool]]:
     texts: list[tuple[str, bool]] = []
     fresh = True

@@ -4,6 +4,7 @@ In: a path. Out: plain values, checked to be of the expected shape. Nothing here
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
     Raises DataError naming the line that is not a JSON object.
     """
-    rows = []
+    return [row for _, row in located_rows(path)]
+
+
+def located_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each non-empty line's place, for messages, and its dict; raises as `read_jsonl`."""
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -37,8 +42,23 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             ) from None
         if not isinstance(row, dict):
             raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-        rows.append(row)
+        yield f"{path}:{number}", row
+
+
+def read_list(path: Path, name: str) -> list[Any]:
+    """Return a list that stands in a JSON file's object. Raises DataError when there is none."""
+    value = read_json(path)
+    rows = value.get(name) if isinstance(value, dict) else None
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: expected an object with a list {name!r}")
     return rows
+
+
+def read_prompts(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of one of the original's question files by id; none without the file."""
+    if not path.exists():
+        return {}
+    return {str(field(row, "question_id", where)): row for where, row in located_rows(path)}
 
 
 def field(row: dict[str, Any], name: str, where: str) -> Any:

@@ -7,14 +7,14 @@ Each format stands beside its benchmark, in `SUBMISSIONS`. Nothing is uploaded a
 
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.core.errors import ConfigError, DataError
 from components.evaluation.benchmark import Question, benchmark_names, get_benchmark
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 
 Answer = tuple[str, str | None]
 """Question id and raw output; None where the question could not be put."""
@@ -67,7 +67,7 @@ def get_submission(name: str) -> Submission:
     known = _all()
     if name not in known:
         raise ConfigError(
-            f"no submission is called {name!r}; there are: {', '.join(sorted(known))}"
+            f"no submission is called {name!r}; there are: {', '.join(submission_names())}"
         )
     return known[name]
 
@@ -75,14 +75,6 @@ def get_submission(name: str) -> Submission:
 def submission_folder(submission: Submission, raw_root: str | Path) -> Path:
     """Return the folder with the submission's question files below a raw folder."""
     return Path(raw_root) / "eval" / get_benchmark(submission.benchmark).folder
-
-
-def read_answers(path: str | Path) -> Iterator[Answer]:
-    """Yield the answers of a predictions file, this project's or the original's."""
-    for number, row in enumerate(read_jsonl(Path(path)), start=1):
-        where = f"{path}:{number}"
-        raw = row["raw"] if "raw" in row else field(row, "text", where)
-        yield str(field(row, "question_id", where)), raw
 
 
 def read_unanswered(
@@ -93,8 +85,7 @@ def read_unanswered(
     Pictures are in the folder `images`; `meta` holds the picture's name.
     """
     questions = []
-    for index, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}:{index}"
+    for where, row in located_rows(path):
         image = str(field(row, "image", where))
         questions.append(
             Question(

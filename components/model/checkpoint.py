@@ -25,12 +25,11 @@ from components.core.config import parse
 from components.core.errors import CheckpointError, ConfigError
 from components.data.images import ImageSpec
 from components.model.build import patches_per_image
-from components.model.chat_templates import chat_template
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import connector_of, llava_class
 from components.model.convert.checks import read_config
 from components.model.lora import has_lora
-from components.model.tokenizer import IMAGE_TOKEN, check_image_token, load_tokenizer
+from components.model.tokenizer import IMAGE_TOKEN, chat_template, check_image_token, load_tokenizer
 from components.model.weights import check_weights
 
 SIDE_FILE = "lavaflow.json"
@@ -92,7 +91,7 @@ def save(
     return path
 
 
-def load(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loaded:
+def load_checkpoint(folder: str | Path, dtype: str = "float32", device: str = "cpu") -> Loaded:
     """Return the model of the folder in evaluation mode, with its tokenizer and prompt settings.
 
     Raises CheckpointError when a file is missing, damaged, a pickle, or of another shape than the

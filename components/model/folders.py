@@ -24,7 +24,7 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _NOT_READ = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".md")
 
 
-def pin(address: str) -> str:
+def pin_address(address: str) -> str:
     """Return the address with what its content is: the same one is the same content.
 
     A folder is returned as its absolute path: its content is the caller's to look at. Raises

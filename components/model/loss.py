@@ -8,8 +8,7 @@ image positions and a 32,000-row head most of the logits would otherwise be comp
 Reference: LLaVA (arXiv 2310.03744), mean over all supervised tokens of the batch.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import DataError
+from components.data.tokens import IGNORE_INDEX
 from components.model.attention.norms import fuse_norms
 from components.model.attention.packed import NO_MASK, attend_packed, packed_rows
 from components.model.embed import image_embeddings, splice
@@ -25,21 +25,7 @@ from components.model.transfer import sent
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
 
-IGNORE_INDEX = -100
-"""The label of a position that is not supervised (the default of torch's cross-entropy)."""
-
 # Shapes: B rows, S positions, T tokens of all rows, D model width, K supervised ones, N pictures
-
-
-class TrainingBatch(Protocol):
-    """What the loss reads of a batch; `pixels` holds one picture per row that has one, or one per
-    row.
-    """
-
-    input_ids: Tensor
-    labels: Tensor
-    attention_mask: Tensor
-    pixels: Tensor | None
 
 
 class LossOutput(NamedTuple):
@@ -136,16 +122,6 @@ class LossModel(nn.Module):
         black = torch.zeros((1, 3, size, size), dtype=torch.uint8, device=llava.device)
         dummy_NPD = image_embeddings(llava, black, self.image_spec)
         return token_BSD + 0.0 * dummy_NPD.sum()
-
-
-def compute_loss(model: Any, batch: TrainingBatch | Mapping[str, Any]) -> LossOutput:
-    """Return the loss of a batch through a `LossModel`, or through the engine that wraps one.
-
-    The model moves the batch to the device of its parameters.
-    """
-    names = ("input_ids", "labels", "attention_mask", "pixels")
-    get = batch.get if isinstance(batch, Mapping) else lambda name: getattr(batch, name)
-    return model(**{name: get(name) for name in names})
 
 
 def _used_pixels(pixels: Tensor | None, has_image_B: Tensor) -> Tensor | None:

@@ -1,9 +1,9 @@
 """The tokenizer of a LLaVA model: the language model's own, plus the image and padding tokens.
 
 In: a language model folder or a LLaVA folder. Out: the tokenizer with `<image>` and `<pad>`, and
-the image token's id, without building any model (prepare needs only this). It does not render
-conversations (see `components.data.conversation`). Reference: the llava-hf conversion adds
-`<image>` (id = vocabulary size) and then `<pad>`.
+the image token's id, without building any model (prepare needs only this); the chat template that
+stands beside it. It does not render conversations (see `components.data.conversation`). Reference:
+the llava-hf conversion adds `<image>` (id = vocabulary size) and then `<pad>`.
 """
 
 import json
@@ -12,9 +12,33 @@ from pathlib import Path
 from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
 from components.core.errors import CheckpointError, ConfigError
+from components.data.conversation import VICUNA_SYSTEM
 
 IMAGE_TOKEN = "<image>"
 PAD_TOKEN = "<pad>"
+_END_TOKEN = "</s>"
+"""Stands in the templates for the end token of the tokenizer that a folder holds."""
+
+_VICUNA_V1 = (
+    VICUNA_SYSTEM
+    + " {% for message in messages %}"
+    + "{% if message['role'] == 'user' %}USER: "
+    + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    + "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    + "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    + "{% endif %} "
+    + "{% elif message['role'] == 'assistant' %}ASSISTANT: "
+    + "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    + "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
+    + _END_TOKEN
+    + "{% endif %}{% endfor %}"
+    + "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+_CHAT_TEMPLATES = {"vicuna_v1": _VICUNA_V1}
+"""What `components.data.conversation` renders, in Jinja; a test compares the two. The begin token
+is left to the tokenizer. `plain` (stage 1) is no chat and has none.
+"""
 
 
 def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizerBase, int]:
@@ -75,6 +99,16 @@ def check_image_token(found: int, expected: int, path: Path) -> None:
             f"{path}: the tokenizer gives {IMAGE_TOKEN} id {found}, the model expects {expected}; "
             "the folder mixes two models"
         )
+
+
+def chat_template(name: str, end_token: str) -> str | None:
+    """Return the named template with the tokenizer's own end token; None for what is no chat.
+
+    It is written into model folders, so that other servers prompt as we train.
+    Llama and Vicuna end an answer with `</s>`, Qwen2 with `<|endoftext|>` or `<|im_end|>`.
+    """
+    template = _CHAT_TEMPLATES.get(name)
+    return None if template is None else template.replace(_END_TOKEN, end_token)
 
 
 def _check_is_alone(tokenizer: PreTrainedTokenizerBase, text: str, path: Path) -> None:

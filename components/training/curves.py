@@ -45,7 +45,7 @@ class Arithmetic:
 
 
 @dataclass
-class Interval:
+class LogInterval:
     """The steps since the last point of the curves."""
 
     started: float = field(default_factory=time.perf_counter)

@@ -1,9 +1,9 @@
 """One optimizer step, the same with and without DeepSpeed and Ray.
 
-In: an engine (a module with its optimizer), this rank's share of a global batch, the learning
-rate. Out: updated weights and the step's numbers. The loss is the mean over all supervised tokens
-of the *global* batch: every token weighs the same however the samples are spread over ranks and
-micro-batches (Hugging Face and the original average per rank first, so a rank with few answer
+In: an engine (a module with its optimizer), this rank's share of a global batch, the learning rate
+of the step. Out: updated weights and the step's numbers. The loss is the mean over all supervised
+tokens of the *global* batch: every token weighs the same however the samples are spread over ranks
+and micro-batches (Hugging Face and the original average per rank first, so a rank with few answer
 tokens weighs more).
 """
 
@@ -64,20 +64,6 @@ class Collective(Protocol):
         ...
 
 
-class Alone:
-    """The collective of a single process."""
-
-    world_size = 1
-
-    def sum(self, values: Sequence[float]) -> list[float]:
-        """Return the values as they are."""
-        return list(values)
-
-    def agree(self, error: Exception | None) -> Exception | None:
-        """Return the error itself."""
-        return error
-
-
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch for this step and rank.
 
@@ -85,6 +71,25 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     saved generator state to equal an uninterrupted one.
     """
     torch.manual_seed((seed * 1_000_003 + step) * 65_537 + rank)
+
+
+def warmup_steps(num_steps: int, warmup_ratio: float) -> int:
+    """Return how many of the steps warm up, rounded up as in the original."""
+    return math.ceil(num_steps * warmup_ratio)
+
+
+def learning_rate(step: int, num_steps: int, warmup_ratio: float, peak: float) -> float:
+    """Return the learning rate of optimizer step `step` (counted from 0).
+
+    Linear warm-up, then half a cosine down to zero; the first step runs at zero. A pure function
+    of the step, so that a resumed run needs no scheduler state. The formulas are those of Hugging
+    Face's `get_cosine_schedule_with_warmup`, which the original used.
+    """
+    warmup = warmup_steps(num_steps, warmup_ratio)
+    if step < warmup:
+        return peak * step / max(1, warmup)
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return peak * max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
 
 
 def train_step(
@@ -138,7 +143,7 @@ def train_step(
     )
 
 
-def evaluate(
+def validation_loss(
     engine: Engine, batches: "Iterator[Batch]", micro_batch: int, collective: Collective
 ) -> float:
     """Return the mean loss per supervised token over all batches of all ranks.

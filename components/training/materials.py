@@ -156,7 +156,7 @@ class Materials:
             model, tokenizer = parts.model, parts.tokenizer
             image_token_id, patches = parts.image_token_id, build.patches_per_image(model.config)
         else:
-            loaded = checkpoint.load(start, dtype="float32", device="cpu")
+            loaded = checkpoint.load_checkpoint(start, dtype="float32", device="cpu")
             check_positions(start, prepared.max_tokens)
             model, tokenizer = loaded.model, loaded.tokenizer
             image_token_id, patches = loaded.image_token_id, loaded.patches_per_image
@@ -275,7 +275,7 @@ class Materials:
         return self.start
 
     def _prepared(self) -> "PreparedData":
-        from components.data.prepared import read_prepared
+        from components.data.shards import read_prepared
 
         return read_prepared(self.data_path)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.core.config import changes_no_result
 from components.core.errors import (
     CheckpointError,
     LavaflowError,
@@ -243,8 +244,7 @@ def _fingerprint(config: StageConfig) -> str:
     """Identify what a checkpoint must agree with: every field that changes what is learnt."""
     values = config.canonical()
     for name, field in type(config).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("identity") is False:
+        if changes_no_result(field.json_schema_extra):
             del values[name]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from components.data.conversation import VICUNA_SYSTEM
-from components.data.mixture.rules import (
+from components.data.response_formats import (
     DESCRIBE_REGION,
     LOCATE_REGION,
     ONE_SENTENCE,

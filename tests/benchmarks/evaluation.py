@@ -41,11 +41,10 @@ from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
 from components.evaluation.benchmark import Question, get_benchmark, limited
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.targets.allocation import keep_freed_memory
 from components.evaluation.targets.asking import ask
-from components.evaluation.targets.checkpoint import CheckpointTarget, Target
+from components.evaluation.targets.checkpoint import CheckpointTarget, Target, keep_freed_memory
 from components.evaluation.targets.pool import PoolTarget
-from components.model.checkpoint import DTYPES, load
+from components.model.checkpoint import DTYPES, load_checkpoint
 
 BENCHMARKS = "vqav2,gqa,textvqa,pope,mme,mmbench,grocery"
 
@@ -209,7 +208,7 @@ def in_turns(
 
 def original_ids(folder: Path, questions: Sequence[Question]) -> dict[str, torch.Tensor]:
     """Return the prompts' ids as training and evaluation make them, [1, S]."""
-    loaded = load(folder)
+    loaded = load_checkpoint(folder)
     found: dict[str, torch.Tensor] = {}
     for question in questions:
         segments = render(

@@ -20,7 +20,7 @@ from components.model.sizes.part_shapes import ConnectorShape, LanguageShape, Vi
 from components.model.sizes.shapes import LlavaShapes
 
 NEW_ROWS = 64
-"""Rows behind the language model's own: image token, pad token, and none (`build.ROW_MULTIPLE`)."""
+"""Rows behind the language model's own: image token, pad token, and none (`ROW_MULTIPLE`)."""
 ROOM = 16 * 2**30
 """Bytes left for activations and logits where not all layers fit. Both sides need some 10 GiB."""
 STATIC_BYTES = 18

@@ -14,20 +14,20 @@ from transformers import LlavaForConditionalGeneration
 
 from components.data.loader.batch import Batch, collate
 from components.data.loader.packing import plan_packs
-from components.model.attention.norms import fuse_norms, plain_norms
+from components.model.attention.norms import FUSABLE, fuse_norms
 from components.model.attention.packed import attend_packed
 from components.model.embed import normalise_pixels
 from components.model.loss import LossModel
 from components.training.engines.engine import (
-    PlainEngine,
     SummedLoss,
     optimizer_for,
     set_learning_rate,
 )
-from components.training.engines.master_weights import MasterWeights
-from components.training.loop import Alone, train_step
+from components.training.loop import train_step
 from tests.benchmarks.gpu_samples import Drawn, Step
 from tests.benchmarks.gpu_shapes import Size
+from tests.training.master_weights import MasterWeights
+from tests.training.plain import Alone, PlainEngine
 
 CLIPPING = 1.0
 
@@ -146,7 +146,9 @@ class Peer:
     def use(self, setting: Setting, steps: Sequence[Step]) -> None:
         """Pad each micro-batch, in the given order, to its longest sample."""
         self._model.model.language_model.set_attn_implementation("sdpa")
-        plain_norms(self._model)
+        for module in self._model.modules():  # transformers' own norms again
+            if type(module).__name__ in FUSABLE:
+                vars(module).pop("forward", None)
         checkpoint_every(self._model, setting.checkpoint_every)
         size = setting.amount
         self._steps = [

@@ -2,8 +2,9 @@
 
 The original: PIL's convert("RGB"), `expand2square` with the mean colour, then transformers' slow
 CLIP processor (llava/train/train.py of haotian-liu/LLaVA c121f043), one picture after the other, to
-floats. Ours: `components.data.images.load`, which ends in uint8, as pixels leave the loader; and
-with `normalise`, which training does on the device, a batch at a time. Times are CPU per picture.
+floats. Ours: `components.data.images.load_image`, which ends in uint8, as pixels leave the loader;
+and with `normalise_pixels`, which training does on the device, a batch at a time. Times are CPU per
+picture.
 Run it with `python -m tests.benchmarks.images`; nothing but its output is written.
 """
 
@@ -21,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from components.data.config import CLIP_STD, ImageSpec
-from components.data.images import load, normalise
+from components.data.images import load_image
+from components.model.embed import normalise_pixels
 
 NUM_PICTURES = 24
 SIZE_PX = 336
@@ -55,7 +57,7 @@ def main() -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for aspect in ("pad", "crop"):
         spec = ImageSpec(size_px=SIZE_PX, aspect=aspect)
-        ways = (original(spec), partial(load, spec=spec), partial(to_floats, spec=spec))
+        ways = (original(spec), partial(load_image, spec=spec), partial(to_floats, spec=spec))
         difference = pixel_differences(files, ways[0], ways[2])
         theirs, mine, floats = interleaved(files, ways, options.rounds)
         table.add_row(
@@ -110,7 +112,7 @@ def original(spec: ImageSpec) -> Callable[[bytes], torch.Tensor]:
 
 def to_floats(data: bytes, spec: ImageSpec) -> torch.Tensor:
     """Return our pixels as the vision tower takes them, float [3, S, S]."""
-    return normalise(torch.from_numpy(load(data, spec)), spec)
+    return normalise_pixels(torch.from_numpy(load_image(data, spec)), spec, torch.float32)
 
 
 def expand2square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:

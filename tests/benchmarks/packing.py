@@ -26,13 +26,14 @@ from rich.table import Table
 
 from components.core.errors import DataError
 from components.data.conversation import render
-from components.data.loader.packing import Packs, idle_share, plan_packs
+from components.data.loader.packing import Packs, plan_packs
 from components.data.order import permutation
 from components.data.raw.json_files import read_json_array
 from components.data.records import parse_record
 from components.data.tokens import encode_all
 from components.model.attention.packed import packed_rows
 from tests.benchmarks.annotations_file import build_tokenizer, write_annotations
+from tests.data.loader.test_packing import idle_share
 
 MAX_TOKENS = 2_048
 PATCHES = 576

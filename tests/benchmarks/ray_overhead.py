@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import distributed
 
 from components.training.config import StageConfig
-from components.training.curves import Interval
+from components.training.curves import LogInterval
 from components.training.engines.deepspeed_engine import DeepSpeedEngine, import_deepspeed
 from components.training.loop import seed_step, train_step
 from components.training.trainer import train_stage
@@ -152,7 +152,7 @@ def run_plain_rank(rank: int, folder: Path) -> None:
     module.loss_module.runs_tower_for_text = True
     engine = DeepSpeedEngine(module, config, RANKS, names)
     batches = materials.open_batches(model, config, rank, RANKS).batches()
-    points, interval = Points(folder / "plain.jsonl"), Interval()
+    points, interval = Points(folder / "plain.jsonl"), LogInterval()
     for step in range(STEPS):
         seed_step(config.seed, step, rank)
         interval.outcomes.append(
@@ -161,7 +161,7 @@ def run_plain_rank(rank: int, folder: Path) -> None:
         if (step + 1) % INTERVAL == 0:
             if rank == 0:
                 points(interval.point(1e-4), step + 1)
-            interval = Interval()
+            interval = LogInterval()
     distributed.destroy_process_group()
 
 

@@ -29,9 +29,9 @@ import torch
 from rich.table import Table
 
 from components.model.attention.packed import packed_rows
-from components.training.engines.engine import PlainEngine, optimizer_for
+from components.training.engines.engine import optimizer_for
 from components.training.engines.precision import autocasts
-from components.training.loop import Alone, train_step
+from components.training.loop import train_step
 from components.training.materials import OpenedModel
 from tests.benchmarks.training_parts import (
     GLOBAL_BATCH,
@@ -43,6 +43,7 @@ from tests.benchmarks.training_parts import (
     stage_of,
 )
 from tests.benchmarks.training_peer import trl
+from tests.training.plain import Alone, PlainEngine
 
 TRL_MICRO_BATCHES = (16, 32)
 

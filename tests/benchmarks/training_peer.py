@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from components.data.loader.loader import Loader
+from components.model.embed import normalise_pixels
 from components.training.engines.precision import autocasts
 from components.training.materials import OpenedModel
 from tests.benchmarks.training_parts import GLOBAL_BATCH, Speed, opened
@@ -93,13 +94,11 @@ def trl(
 
 def ready_rows(folder: Path, name: str, model: OpenedModel) -> list[dict[str, torch.Tensor]]:
     """Return rows as a Hugging Face model takes them, pixels as floats."""
-    from components.data.images import normalise
-
     loader = Loader(folder / name, GLOBAL_BATCH, model.pad_token_id)
     rows = []
     for step in range(24):
         batch = loader.batch(step)
-        pixels = iter(normalise(batch.pixels, loader.spec.image))
+        pixels = iter(normalise_pixels(batch.pixels, loader.spec.image, torch.float32))
         for row in range(len(batch)):
             length = int(batch.attention_mask[row].sum())
             rows.append(

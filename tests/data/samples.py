@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.data.config import MIXTURE_SOURCES
-from components.data.conversation import VICUNA_SYSTEM
+from components.data.config import MIXTURE_SOURCES, MixtureConfig
+from components.data.conversation import VICUNA_SYSTEM, Segment
+from components.data.mixture.rules import parts_of, read_part
+from components.data.raw.folder import RawPath
+from components.data.records import Record, Rejected
 
 SPACE = "\u2581"
 WORDS = (VICUNA_SYSTEM + " USER ASSISTANT What is this a cat dog red And that").replace(".", "")
@@ -19,6 +23,17 @@ ROUND_SOURCES = tuple(
     name for name in MIXTURE_SOURCES if name not in ("okvqa", "ocrvqa", "visual_genome")
 )
 """Sources that give 48 rows of `write_mixture`, a number that most batches divide."""
+
+
+def build_mixture(root: RawPath, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
+    """The rows of every part in order."""
+    for part in parts_of(config):
+        yield from read_part(root, part, config, seed)
+
+
+def transcript(segments: Sequence[Segment]) -> str:
+    """The rendered text with control pieces written out."""
+    return "".join(segment.text for segment in segments)
 
 
 def build_tokenizer() -> Any:

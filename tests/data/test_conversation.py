@@ -3,8 +3,9 @@
 import pytest
 
 from components.core.errors import ConfigError, DataError
-from components.data.conversation import END, IMAGE, VICUNA_SYSTEM, Segment, render, transcript
+from components.data.conversation import END, IMAGE, VICUNA_SYSTEM, Segment, render
 from components.data.records import Turn
+from tests.data.samples import transcript
 
 TWO_ROUNDS = (
     Turn("human", "q1"),

@@ -7,13 +7,12 @@ from io import BytesIO
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 from PIL import Image
 
 from components.core.errors import DataError
 from components.data import images, squares
 from components.data.config import ImageSpec
-from components.data.images import decode, load, normalise, to_pixels
+from components.data.images import decode, load_image, to_pixels
 from tests.data.samples import jpeg, put
 
 PAD = ImageSpec(size_px=84, aspect="pad")
@@ -62,7 +61,9 @@ def original_crop(image, size):
 @pytest.mark.parametrize("size", SIZES)
 def test_pad_equals_the_original(size):
     image = decode(jpeg(1, size))
-    difference = np.abs(load(jpeg(1, size), PAD).astype(int) - original_pad(image, 84).astype(int))
+    difference = np.abs(
+        load_image(jpeg(1, size), PAD).astype(int) - original_pad(image, 84).astype(int)
+    )
     if image.width * image.height <= SMALL:
         # The two resize passes are the original's; only their order differs for tall pictures,
         # where the rounding between them may move a value by one.
@@ -77,7 +78,7 @@ def test_pad_equals_the_original(size):
 def test_crop_equals_the_original(size):
     image = decode(jpeg(2, size))
     difference = np.abs(
-        load(jpeg(2, size), CROP).astype(int) - original_crop(image, 84).astype(int)
+        load_image(jpeg(2, size), CROP).astype(int) - original_crop(image, 84).astype(int)
     )
     # Pillow keeps the box in 32-bit floats, so a tap at the rim of the kernel may round otherwise;
     # torch as above.
@@ -93,7 +94,9 @@ def test_a_large_jpeg_is_decoded_smaller_with_little_difference(size, spec):
     extent = max if spec.aspect == "pad" else min
     assert reduced.size < decode(data).size == size
     assert extent(reduced.size) >= 2 * spec.size_px
-    difference = np.abs(load(data, spec).astype(int) - to_pixels(decode(data), spec).astype(int))
+    difference = np.abs(
+        load_image(data, spec).astype(int) - to_pixels(decode(data), spec).astype(int)
+    )
     # Two ways to leave out the same detail: the DCT's coefficients, and the resize's filter.
     assert difference.mean() <= 0.5
 
@@ -126,7 +129,7 @@ def test_a_jpeg_decoded_into_its_square_is_the_jpeg_that_pillow_decodes(size, sp
     picture = decode(jpeg(3, size))
     for options in ({}, {"progressive": True}, {"quality": 30}):
         data = encoded(picture, "JPEG", subsampling=subsampling, **options)
-        assert np.array_equal(load(data, spec), to_pixels(decode(data, spec), spec))
+        assert np.array_equal(load_image(data, spec), to_pixels(decode(data, spec), spec))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -134,27 +137,27 @@ def test_a_turned_jpeg_is_loaded_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(decode(jpeg(3, (300, 200))), "JPEG", exif=exif)
-    assert np.array_equal(load(data, PAD), to_pixels(decode(data), PAD))
-    like_original = load(data, LIKE_ORIGINAL)
-    assert np.array_equal(like_original, load(encoded(Image.open(BytesIO(data)), "PNG"), PAD))
+    assert np.array_equal(load_image(data, PAD), to_pixels(decode(data), PAD))
+    like_original = load_image(data, LIKE_ORIGINAL)
+    assert np.array_equal(like_original, load_image(encoded(Image.open(BytesIO(data)), "PNG"), PAD))
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_jpegs_of_other_colours_are_left_to_pillow(mode):
     data = encoded(decode(jpeg(3, (300, 200))).convert(mode), "JPEG")
-    assert np.array_equal(load(data, PAD), to_pixels(decode(data), PAD))
+    assert np.array_equal(load_image(data, PAD), to_pixels(decode(data), PAD))
 
 
 def test_a_jpeg_that_ends_early_is_refused_by_both_decoders():
     data = jpeg(3, (300, 200))
     for end in (len(data) // 2, len(data) - 200):
-        for read in (decode, lambda data: load(data, PAD)):
+        for read in (decode, lambda data: load_image(data, PAD)):
             with pytest.raises(DataError, match="cannot be decoded"):
                 read(data[:end])
 
 
 def test_the_result_is_uint8_rgb():
-    pixels = load(jpeg(3), PAD)
+    pixels = load_image(jpeg(3), PAD)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (3, 84, 84)
     assert PAD.fill == (122, 116, 104)
@@ -165,7 +168,7 @@ def test_the_result_is_uint8_rgb():
 @pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
 def test_absurd_proportions_take_no_absurd_memory(size, spec, monkeypatch):
     monkeypatch.setattr(squares, "_MAX_CANVAS_PIXELS", 1_000_000)
-    assert load(encoded(Image.new("RGB", size, (9, 9, 9))), spec).shape == (3, 84, 84)
+    assert load_image(encoded(Image.new("RGB", size, (9, 9, 9))), spec).shape == (3, 84, 84)
 
 
 RED = (200, 30, 40)
@@ -221,7 +224,7 @@ FORMATS = {
 
 @pytest.mark.parametrize(("data", "colour"), FORMATS.values(), ids=FORMATS)
 def test_formats_become_rgb(data, colour):
-    pixels = load(data, PAD)
+    pixels = load_image(data, PAD)
     assert np.abs(pixels[:, 40, 40].astype(int) - colour).max() <= 3
 
 
@@ -283,32 +286,24 @@ BAD = {
 @pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD)
 def test_files_that_cannot_be_decoded_are_data_errors(data, message):
     with pytest.raises(DataError, match=message) as caught:
-        load(data, PAD)
+        load_image(data, PAD)
     assert " at 0x" not in str(caught.value), "two runs must report the same"
 
 
 @pytest.mark.parametrize(("side", "message"), [(9_450, "the limit is"), (60_000, "too large")])
 def test_a_decompression_bomb_is_refused_by_its_header(side, message):
     with pytest.raises(DataError, match=message):
-        load(bomb(side), PAD)
+        load_image(bomb(side), PAD)
 
 
 def test_too_many_bytes_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 100)
     with pytest.raises(DataError, match="the limit is 100"):
-        load(put(tmp_path / "a.jpg", jpeg(1)), PAD)
+        load_image(put(tmp_path / "a.jpg", jpeg(1)), PAD)
 
 
 def test_a_path_is_named_in_the_error(tmp_path):
     with pytest.raises(DataError, match=r"none\.jpg: no such image"):
-        load(tmp_path / "none.jpg", PAD)
+        load_image(tmp_path / "none.jpg", PAD)
     with pytest.raises(DataError, match="cannot be read"):
-        load(tmp_path, PAD)
-
-
-def test_normalise_is_clips():
-    pixels = torch.from_numpy(load(jpeg(4), PAD))[None]
-    values = normalise(pixels, PAD)
-    assert values.dtype == torch.float32
-    expected = (pixels[0, 1, 5, 6].item() / 255 - 0.4578275) / 0.26130258
-    assert values[0, 1, 5, 6].item() == pytest.approx(expected, abs=1e-6)
+        load_image(tmp_path, PAD)

@@ -13,7 +13,6 @@ from components.data.records import Turn
 from components.data.text_encoder import SPACE, TextEncoder, encoder_of
 from components.data.tokens import (
     IGNORE_INDEX,
-    control_tokens,
     encode,
     encode_all,
     expand_image_tokens,
@@ -184,7 +183,7 @@ def test_an_image_token_added_to_the_tokenizer_is_not_found_in_text():
     encoded = encode(segments, tokenizer, image)
     assert encoded.input_ids.count(image) == 1
     assert tokenizer.convert_tokens_to_ids("<pad>") not in encoded.input_ids
-    assert "<image>" in control_tokens(tokenizer)
+    assert "<image>" in encoder_of(tokenizer).controls
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(

@@ -11,19 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import ConfigError, DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import get_benchmark
 from components.evaluation.benchmarks import mmbench, seed
 from components.evaluation.scoring.answers import normalise_evalai
-from components.evaluation.scoring.score import predict, write_predictions
 from components.evaluation.submissions import (
     get_submission,
     joined,
-    read_answers,
     submission_folder,
     submission_names,
 )
 
-WORD_LINE = "Answer the question using a single word or phrase."
 COLUMNS = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image",
            "source", "l2-category", "comment", "split"]  # fmt: skip
 
@@ -37,7 +35,7 @@ def coco_row(number: int) -> dict[str, Any]:
     return {
         "question_id": 262_144_000 + number,
         "image": f"COCO_test2015_{262_144 + number:012d}.jpg",
-        "text": f"Q{number}?\n{WORD_LINE}",
+        "text": f"Q{number}?\n{SHORT_ANSWER}",
         "category": "default",
     }
 
@@ -182,19 +180,6 @@ def test_answers_to_other_questions_are_refused(tmp_path: Path) -> None:
     lines(tmp_path / "llava_vqav2_mscoco_test2015.jsonl", [coco_row(0), coco_row(0)])
     with pytest.raises(DataError, match="1 question ids stand twice"):
         get_submission("vqav2-test-dev").write(tmp_path, [("42", "x")], tmp_path / "o.json")
-
-
-def test_both_kinds_of_predictions_files_are_read(tmp_path: Path) -> None:
-    table(tmp_path / mmbench.BENCHMARK.table)
-    questions = mmbench.BENCHMARK.read(tmp_path)
-    ours, original = tmp_path / "predictions.jsonl", tmp_path / "merge.jsonl"
-    write_predictions(ours, predict(mmbench.BENCHMARK, questions, {"241": "A"}))
-    lines(original, [{"question_id": 241, "text": "A"}])
-    assert list(read_answers(ours)) == [("241", "A"), ("1000241", None)]
-    assert list(read_answers(original)) == [("241", "A")]
-    lines(original, [{"question_id": 241}])
-    with pytest.raises(DataError, match=r"merge.jsonl:1: no 'text'"):
-        list(read_answers(original))
 
 
 @given(

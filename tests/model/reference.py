@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from components.data.config import ImageSpec
-from components.data.images import normalise
+from components.data.tokens import IGNORE_INDEX
 from components.model.build import LlavaParts, patches_per_image
-from components.model.loss import IGNORE_INDEX, LossModel, compute_loss
+from components.model.embed import normalise_pixels
+from components.model.loss import LossModel, LossOutput
 
 LENGTHS = ((3, 4, 2), (1, 2, 3), (0, 3, 2), (2, 9, 4), (0, 8, 7))
 """Rows: tokens before the picture, after it, and how many of the last ones are supervised; a row
@@ -40,6 +41,12 @@ def mixed_batch(parts: LlavaParts, size_px: int = 28) -> dict[str, Tensor]:
         0, 256, (num_images, 3, size_px, size_px), generator=generator, dtype=torch.uint8
     )
     return batch
+
+
+def compute_loss(model: LossModel, batch: dict[str, Tensor | None]) -> LossOutput:
+    """The loss of a batch."""
+    names = ("input_ids", "labels", "attention_mask", "pixels")
+    return model(**{name: batch[name] for name in names})
 
 
 def check_loss_and_gradients(
@@ -82,7 +89,9 @@ def _one_by_one(
     for index in range(len(batch["input_ids"])):
         row = {name: batch[name][index : index + 1] for name in batch if name != "pixels"}
         if (row["input_ids"] == parts.image_token_id).any():
-            row["pixel_values"] = normalise(next(pictures).unsqueeze(0), image_spec)
+            row["pixel_values"] = normalise_pixels(
+                next(pictures).unsqueeze(0), image_spec, torch.float32
+            )
         num_here = int((row["labels"][:, 1:] != IGNORE_INDEX).sum())
         loss_sum = parts.model(**row).loss * num_here
         (loss_sum / num_supervised).backward()

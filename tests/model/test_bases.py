@@ -18,12 +18,11 @@ from transformers import (
 from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.data.conversation import render
-from components.data.images import normalise
 from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.build import LlavaParts, build_llava, patches_per_image
-from components.model.checkpoint import load, save
-from components.model.embed import image_embeddings
+from components.model.checkpoint import load_checkpoint, save
+from components.model.embed import image_embeddings, normalise_pixels
 from components.model.freeze import PARTS, freeze_for_stage
 from components.model.generation.greedy import embed_distinct, generate_greedy
 from components.model.tower import read_tower
@@ -80,12 +79,14 @@ def test_a_folder_loads_here_and_in_plain_transformers(
 ) -> None:
     parts = build(base_paths, language, tower)
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1")
-    loaded = load(tmp_path)
+    loaded = load_checkpoint(tmp_path)
     before, after = parts.model.state_dict(), loaded.model.state_dict()
     assert list(before) == list(after) and all(torch.equal(before[k], after[k]) for k in before)
     plain = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     ids = torch.tensor([[40, 41, *[parts.image_token_id] * 4, 42]])
-    pixels = normalise(torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     with torch.inference_mode():
         logits = [
             model(input_ids=ids, pixel_values=pixels).logits
@@ -121,11 +122,11 @@ def test_tied_embeddings_stay_one_tensor_through_a_folder(
 ) -> None:
     parts = build(base_paths, "qwen2", "clip", connector="resampler3")
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "plain")
-    model = load(tmp_path).model
+    model = load_checkpoint(tmp_path).model
     assert model.lm_head.weight is model.get_input_embeddings().weight
     state = {key: value.clone() for key, value in parts.model.state_dict().items()}
     save(parts.model, parts.tokenizer, tmp_path / "gathered", image_spec, "plain", state_dict=state)
-    model = load(tmp_path / "gathered").model
+    model = load_checkpoint(tmp_path / "gathered").model
     assert model.lm_head.weight is model.get_input_embeddings().weight
     assert torch.equal(model.lm_head.weight, parts.model.lm_head.weight)
 
@@ -161,7 +162,9 @@ def test_features_of_a_layer_equal_transformers(
         parts.model.model.multi_modal_projector = torch.nn.Linear(32, 24)
     parts.model.config.vision_feature_layer = layer
     pixels = torch.randint(0, 256, (2, 3, IMAGE_PX, IMAGE_PX), dtype=torch.uint8)
-    theirs = parts.model.get_image_features(pixel_values=normalise(pixels, image_spec))
+    theirs = parts.model.get_image_features(
+        pixel_values=normalise_pixels(pixels, image_spec, torch.float32)
+    )
     ours = image_embeddings(parts.model, pixels, image_spec)
     torch.testing.assert_close(ours, torch.stack(theirs.pooler_output), atol=1e-5, rtol=1e-5)
 

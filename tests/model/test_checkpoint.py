@@ -12,12 +12,12 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
 from components.data.conversation import render
-from components.data.images import load as load_image
-from components.data.images import normalise
+from components.data.images import load_image
 from components.data.records import Turn
 from components.data.tokens import encode, expand_image_tokens
 from components.model.build import LlavaParts
-from components.model.checkpoint import SIDE_FILE, load, save
+from components.model.checkpoint import SIDE_FILE, load_checkpoint, save
+from components.model.embed import normalise_pixels
 
 
 @pytest.fixture
@@ -29,10 +29,12 @@ def folder(parts: LlavaParts, image_spec: ImageSpec, tmp_path: Path) -> Path:
 def test_round_trip_gives_equal_logits(
     parts: LlavaParts, image_spec: ImageSpec, folder: Path
 ) -> None:
-    loaded = load(folder)
+    loaded = load_checkpoint(folder)
     image = parts.image_token_id
     ids = torch.tensor([[1, 270, image, image, image, image, 271]])
-    pixels = normalise(torch.full((1, 3, 28, 28), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, 28, 28), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     plain = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
         before = parts.model(input_ids=ids, pixel_values=pixels).logits
@@ -71,7 +73,7 @@ def test_plain_transformers_prepares_the_same_prompt_and_picture(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
     theirs = processor(text=text, images=picture, return_tensors="pt")
-    loaded = load(folder)
+    loaded = load_checkpoint(folder)
     segments = render([Turn("human", "what is in the image ?")], has_image=True, generation=True)
     ours = encode(segments, loaded.tokenizer, loaded.image_token_id)
     expanded, _ = expand_image_tokens(
@@ -86,7 +88,10 @@ def test_plain_transformers_prepares_the_same_prompt_and_picture(
     assert their_ids.count(loaded.image_token_id) == loaded.patches_per_image
     pixels = torch.from_numpy(load_image(tmp_path / "picture.png", image_spec))
     torch.testing.assert_close(
-        theirs["pixel_values"][0], normalise(pixels, image_spec), atol=1e-4, rtol=1e-4
+        theirs["pixel_values"][0],
+        normalise_pixels(pixels, image_spec, torch.float32),
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 
@@ -98,31 +103,31 @@ def test_state_dict_replaces_the_weights_in_memory(
     with torch.no_grad():
         parts.model.lm_head.weight.zero_()
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "plain", state_dict=gathered)
-    assert torch.equal(load(tmp_path).model.lm_head.weight, gathered["lm_head.weight"])
+    assert torch.equal(load_checkpoint(tmp_path).model.lm_head.weight, gathered["lm_head.weight"])
 
 
 def test_half_precision_on_request(folder: Path) -> None:
-    assert load(folder, dtype="bfloat16").model.lm_head.weight.dtype == torch.bfloat16
+    assert load_checkpoint(folder, dtype="bfloat16").model.lm_head.weight.dtype == torch.bfloat16
 
 
 def test_truncated_weights_are_refused(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="damaged or cut short"):
-        load(folder)
+        load_checkpoint(folder)
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="pickles"):
-        load(folder)
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", SIDE_FILE])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=str(folder)):
-        load(folder)
+        load_checkpoint(folder)
 
 
 def test_weights_of_another_shape_are_refused(folder: Path) -> None:
@@ -130,13 +135,13 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
     config["text_config"]["num_hidden_layers"] = 3
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="do not fit the configuration"):
-        load(folder)
+        load_checkpoint(folder)
 
 
 def test_a_damaged_side_file_is_refused(folder: Path) -> None:
     (folder / SIDE_FILE).write_text('{"schema_version": 1}')
     with pytest.raises(CheckpointError, match="cannot be read"):
-        load(folder)
+        load_checkpoint(folder)
 
 
 @pytest.mark.parametrize(
@@ -161,4 +166,4 @@ def test_settings_of_no_model_or_of_another_are_refused(
     kept = {name: value for name, value in {**values, **changes}.items() if value is not None}
     (folder / file).write_text(json.dumps(kept))
     with pytest.raises(CheckpointError, match=message):
-        load(folder)
+        load_checkpoint(folder)

@@ -11,10 +11,10 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
-from components.data.images import normalise
 from components.model.build import LlavaParts, build_llava, patches_per_image
-from components.model.checkpoint import SIDE_FILE, load, save
+from components.model.checkpoint import SIDE_FILE, load_checkpoint, save
 from components.model.connectors import LlavaWithConnector, connector_of
+from components.model.embed import normalise_pixels
 from components.model.generation.greedy import embed_distinct, generate_greedy
 from tests.model.tiny_parts import CONNECTORS, IMAGE_PX
 
@@ -29,7 +29,7 @@ def test_a_folder_gives_back_the_very_weights(
 ) -> None:
     name = connector_of(built.model.config)
     save(built.model, built.tokenizer, tmp_path, image_spec, "vicuna_v1")
-    loaded = load(tmp_path)
+    loaded = load_checkpoint(tmp_path)
     assert connector_of(loaded.model.config) == name
     assert json.loads((tmp_path / SIDE_FILE).read_text())["connector"] == name
     before, after = built.model.state_dict(), loaded.model.state_dict()
@@ -38,7 +38,9 @@ def test_a_folder_gives_back_the_very_weights(
     assert loaded.patches_per_image == patches_per_image(built.model.config)
     image = built.image_token_id
     ids = torch.tensor([[1, 270, *[image] * loaded.patches_per_image, 271]])
-    pixels = normalise(torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     with torch.inference_mode():
         assert torch.equal(
             built.model(input_ids=ids, pixel_values=pixels).logits,
@@ -54,10 +56,10 @@ def test_a_saved_folder_can_be_saved_again(
 ) -> None:
     """As a second stage does, in bf16 and with gathered weights."""
     save(built.model, built.tokenizer, tmp_path / "one", image_spec, "plain")
-    model = load(tmp_path / "one").model.to(torch.bfloat16)
+    model = load_checkpoint(tmp_path / "one").model.to(torch.bfloat16)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     save(model, built.tokenizer, tmp_path / "two", image_spec, "plain", state_dict=state)
-    again = load(tmp_path / "two", dtype="bfloat16").model.state_dict()
+    again = load_checkpoint(tmp_path / "two", dtype="bfloat16").model.state_dict()
     assert all(torch.equal(state[key], again[key]) for key in state)
 
 
@@ -77,7 +79,11 @@ def test_the_processor_repeats_the_image_token_as_often(
     processor = AutoProcessor.from_pretrained(tmp_path)
     ids = processor(text="USER: <image>\nwhat ?", images=picture)["input_ids"][0]
     expected = POSITIONS.get(name, 4 + (select == "full"))
-    assert list(ids).count(parts.image_token_id) == expected == load(tmp_path).patches_per_image
+    assert (
+        list(ids).count(parts.image_token_id)
+        == expected
+        == load_checkpoint(tmp_path).patches_per_image
+    )
 
 
 def test_the_default_folder_is_one_of_plain_transformers(
@@ -89,7 +95,9 @@ def test_the_default_folder_is_one_of_plain_transformers(
     assert "connector" not in config
     plain = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     ids = torch.tensor([[1, 270, *[parts.image_token_id] * 4, 271]])
-    pixels = normalise(torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec)
+    pixels = normalise_pixels(
+        torch.full((1, 3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8), image_spec, torch.float32
+    )
     with torch.inference_mode():
         assert torch.equal(
             parts.model(input_ids=ids, pixel_values=pixels).logits,
@@ -104,7 +112,7 @@ def test_folders_from_before_there_was_a_choice_load(
     side = json.loads((tmp_path / SIDE_FILE).read_text())
     del side["connector"]
     (tmp_path / SIDE_FILE).write_text(json.dumps(side))
-    assert connector_of(load(tmp_path).model.config) == "mlp2x_gelu"
+    assert connector_of(load_checkpoint(tmp_path).model.config) == "mlp2x_gelu"
 
 
 @pytest.mark.parametrize("name", ["linear", "resampler3"])
@@ -146,7 +154,7 @@ def test_weights_of_another_connector_are_refused(
         values = json.loads((tmp_path / file).read_text())
         (tmp_path / file).write_text(json.dumps({**values, "connector": claimed}))
     with pytest.raises(CheckpointError, match=message):
-        load(tmp_path)
+        load_checkpoint(tmp_path)
 
 
 def test_a_folder_that_names_two_connectors_is_refused(
@@ -157,4 +165,4 @@ def test_a_folder_that_names_two_connectors_is_refused(
     side = json.loads((tmp_path / SIDE_FILE).read_text())
     (tmp_path / SIDE_FILE).write_text(json.dumps({**side, "connector": "mlp1x_gelu"}))
     with pytest.raises(CheckpointError, match=r"'mlp1x_gelu', config\.json names 'linear'"):
-        load(tmp_path)
+        load_checkpoint(tmp_path)

@@ -12,9 +12,9 @@ from components.model.connector_names import parse_connector
 from components.model.connectors import connector_of
 from components.model.embed import image_embeddings
 from components.model.freeze import PARTS, freeze_for_stage
-from components.model.loss import LossModel, compute_loss
+from components.model.loss import LossModel
 from components.model.tower import read_tower
-from tests.model.reference import check_loss_and_gradients, mixed_batch
+from tests.model.reference import check_loss_and_gradients, compute_loss, mixed_batch
 from tests.model.tiny_parts import CONNECTORS
 
 POSITIONS = {"resampler3": 3}

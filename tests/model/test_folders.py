@@ -10,7 +10,7 @@ import pytest
 
 from components.core.errors import ConfigError
 from components.core.store import Store
-from components.model.folders import local_folder, pin
+from components.model.folders import local_folder, pin_address
 from tests.conftest import BUCKET
 from tests.model.tiny_hub import COMMIT, tiny_hub
 
@@ -53,18 +53,18 @@ def names(folder: Path) -> list[str]:
 
 def test_a_folder_is_its_absolute_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
-    assert pin("model") == str(folder)
-    assert local_folder(pin("model")) == folder
+    assert pin_address("model") == str(folder)
+    assert local_folder(pin_address("model")) == folder
 
 
 @pytest.mark.parametrize("address", ["/nowhere", "./here/not", "tokenizer"])
 def test_a_folder_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(ConfigError, match=r"is not a model folder .* name a folder"):
-        pin(address)
+        pin_address(address)
 
 
 def test_a_stored_folder_is_fetched_once_and_without_pickle(stored: str) -> None:
-    pinned = pin(f"{stored}/")
+    pinned = pin_address(f"{stored}/")
     assert pinned.startswith(f"{stored}#")
     with ThreadPoolExecutor(4) as pool:
         copies = set(pool.map(local_folder, [pinned] * 4))
@@ -76,22 +76,22 @@ def test_a_stored_folder_is_fetched_once_and_without_pickle(stored: str) -> None
 
 
 def test_other_content_at_the_same_address_is_another_base(stored: str) -> None:
-    before = pin(stored)
+    before = pin_address(stored)
     Store(stored).write_bytes("model.safetensors", b"other weights")
-    assert pin(stored) != before
+    assert pin_address(stored) != before
     with pytest.raises(ConfigError, match="changed since the run was planned"):
         local_folder(before)
-    assert (local_folder(pin(stored)) / "model.safetensors").read_text() == "other weights"
+    assert (local_folder(pin_address(stored)) / "model.safetensors").read_text() == "other weights"
 
 
 def test_a_prefix_without_a_model_is_refused(s3_environment: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no model folder \(no config.json there\)"):
-        pin(f"s3://{BUCKET}/{tmp_path.name}-nothing")
+        pin_address(f"s3://{BUCKET}/{tmp_path.name}-nothing")
 
 
 def run(code: str, **environment: str) -> str:
     """Run a line in a process of its own: the hub's client reads its settings at import."""
-    setting = f"from components.model.folders import local_folder, pin; {code}"
+    setting = f"from components.model.folders import local_folder, pin_address; {code}"
     done = subprocess.run(
         [sys.executable, "-c", setting],
         capture_output=True,
@@ -104,7 +104,7 @@ def run(code: str, **environment: str) -> str:
 
 
 def test_a_name_of_the_hub_is_its_commit(folder: Path, tmp_path: Path) -> None:
-    fetch = "p = pin('some/model'); print(p, local_folder(p))"
+    fetch = "p = pin_address('some/model'); print(p, local_folder(p))"
     with tiny_hub("some/model", folder) as (address, asked):
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub")}
         pinned, path = run(fetch, **hub).split()
@@ -120,11 +120,11 @@ def test_a_repository_of_pickles_is_refused(folder: Path, tmp_path: Path) -> Non
     (folder / "model.safetensors").unlink()
     with tiny_hub("some/model", folder) as (address, _):
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub")}
-        told = run("local_folder(pin('some/model'))", **hub)
+        told = run("local_folder(pin_address('some/model'))", **hub)
     assert "holds no safetensors, and weights in pickle files are never loaded" in told
 
 
 def test_a_hub_out_of_reach_says_what_to_do(tmp_path: Path) -> None:
-    told = run("pin('some/model@v2')", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    told = run("pin_address('some/model@v2')", HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert "some/model@v2 is no folder here and could not be fetched from the model hub" in told
     assert "hf download some/model --local-dir FOLDER" in told

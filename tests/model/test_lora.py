@@ -12,12 +12,12 @@ from transformers import LlavaForConditionalGeneration
 from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts, build_llava
-from components.model.checkpoint import load, save
+from components.model.checkpoint import load_checkpoint, save
 from components.model.freeze import count_parameters, freeze_for_stage
 from components.model.lora import add_lora, merge_lora
 from components.model.lora_settings import LoraSettings
-from components.model.loss import LossModel, compute_loss
-from tests.model.reference import check_loss_and_gradients, mixed_batch
+from components.model.loss import LossModel
+from tests.model.reference import check_loss_and_gradients, compute_loss, mixed_batch
 from tests.model.tiny_parts import tokenizer_of, write_language_model
 
 SETTINGS = LoraSettings(rank=4, alpha=8, dropout=0.0)
@@ -149,7 +149,7 @@ def test_merged_logits_equal_those_with_adapters(
     tied = base.model.config.tie_word_embeddings
     assert (base.model.lm_head.weight is base.model.get_input_embeddings().weight) is tied
     save(base.model, base.tokenizer, tmp_path, image_spec, "vicuna_v1")
-    assert torch.equal(logits(load(tmp_path).model), logits(base.model))
+    assert torch.equal(logits(load_checkpoint(tmp_path).model), logits(base.model))
     plain = LlavaForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32)
     assert torch.equal(logits(plain), logits(base.model))
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from components.core.errors import DataError
 from components.data.config import ImageSpec
-from components.data.images import normalise
+from components.data.tokens import IGNORE_INDEX
 from components.model.build import LlavaParts
 from components.model.embed import image_embeddings, normalise_pixels
 from components.model.freeze import freeze_for_stage
-from components.model.loss import IGNORE_INDEX, LossModel, compute_loss
+from components.model.loss import LossModel
+from tests.model.reference import compute_loss
 
 SIZE = 28
 
@@ -54,7 +55,7 @@ def test_loss_and_gradients_equal_transformers(
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         labels=batch["labels"],
-        pixel_values=normalise(batch["pixels"], image_spec),
+        pixel_values=normalise_pixels(batch["pixels"], image_spec, torch.float32),
     ).loss
     theirs.backward()
     assert ours.num_supervised_tokens == int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
@@ -70,16 +71,17 @@ def test_loss_and_gradients_equal_transformers(
 def test_picture_features_equal_transformers(parts: LlavaParts, image_spec: ImageSpec) -> None:
     pixels = make_batch(parts)["pixels"]
     theirs = parts.model.get_image_features(
-        pixel_values=normalise(pixels, image_spec)
+        pixel_values=normalise_pixels(pixels, image_spec, torch.float32)
     ).pooler_output
     ours = image_embeddings(parts.model, pixels, image_spec)
     torch.testing.assert_close(ours, torch.stack(list(theirs)), atol=1e-5, rtol=1e-5)
 
 
-def test_pixels_are_normalised_as_the_data_floor_does(image_spec: ImageSpec) -> None:
+def test_pixels_are_normalised_as_clip_does(image_spec: ImageSpec) -> None:
     pixels = torch.arange(256, dtype=torch.uint8).repeat(3, 1).view(1, 3, 16, 16)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (image_spec.mean, image_spec.std))
     ours = normalise_pixels(pixels, image_spec, torch.float32)
-    torch.testing.assert_close(ours, normalise(pixels, image_spec), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours, (pixels / 255 - mean) / std, atol=1e-5, rtol=1e-5)
 
 
 def test_more_padding_changes_nothing(parts: LlavaParts, image_spec: ImageSpec) -> None:

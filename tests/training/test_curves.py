@@ -9,7 +9,7 @@ import torch
 
 from components.model.sizes.shapes import read_shapes
 from components.training import curves
-from components.training.curves import Arithmetic, Interval
+from components.training.curves import Arithmetic, LogInterval
 from components.training.loop import SourceLoss, StepOutcome
 from tests.training.tiny import stage
 
@@ -23,7 +23,7 @@ def test_a_point_is_the_mean_of_its_steps(base, monkeypatch):
     shapes = read_shapes(base.vision_tower_path, base.language_model_path)
     arithmetic = Arithmetic(shapes, stage(), world_size=2, peak_flops=1e9)
     monkeypatch.setattr(curves.time, "perf_counter", lambda: 14.0)
-    interval = Interval(started=10.0, arithmetic=arithmetic)
+    interval = LogInterval(started=10.0, arithmetic=arithmetic)
     interval.outcomes += [
         outcome(2.0, {"gqa": SourceLoss(30.0, 10), "okvqa": SourceLoss(50.0, 30)}, data_wait_s=1.0),
         outcome(1.0, {"gqa": SourceLoss(40.0, 40)}, num_images=8, grad_norm=3.0),
@@ -46,10 +46,10 @@ def test_a_point_is_the_mean_of_its_steps(base, monkeypatch):
 
 def test_a_device_of_unknown_peak_has_no_share(base):
     shapes = read_shapes(base.vision_tower_path, base.language_model_path)
-    interval = Interval(arithmetic=Arithmetic(shapes, stage(), 1, None))
+    interval = LogInterval(arithmetic=Arithmetic(shapes, stage(), 1, None))
     interval.outcomes.append(outcome(1.0, {}))
     assert "train/mfu" not in interval.point(1e-3)
-    assert "train/mfu" not in Interval(outcomes=interval.outcomes).point(1e-3)
+    assert "train/mfu" not in LogInterval(outcomes=interval.outcomes).point(1e-3)
 
 
 def test_the_peak_of_memory_has_each_system_s_unit(monkeypatch):
@@ -59,6 +59,6 @@ def test_the_peak_of_memory_has_each_system_s_unit(monkeypatch):
     sizes = {}
     for system in ("linux", "darwin"):
         monkeypatch.setattr(sys, "platform", system)
-        sizes[system] = Interval(outcomes=[outcome(1.0, {})]).point(1e-3)
+        sizes[system] = LogInterval(outcomes=[outcome(1.0, {})]).point(1e-3)
     assert sizes["linux"]["train/peak_memory_bytes"] == peak * 1024  # kilobytes, getrusage(2)
     assert sizes["darwin"]["train/peak_memory_bytes"] == peak  # bytes

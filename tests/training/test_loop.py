@@ -5,18 +5,20 @@ import threading
 
 import pytest
 import torch
+from transformers import get_cosine_schedule_with_warmup
 
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError, TrainingError
+from components.model.embed import normalise_pixels
 from components.model.freeze import freeze_for_stage
 from components.training.config import StageConfig
 from components.training.engines.engine import (
-    PlainEngine,
     SummedLoss,
     optimizer_for,
     set_learning_rate,
 )
-from components.training.loop import Alone, evaluate, train_step
+from components.training.loop import learning_rate, train_step, validation_loss, warmup_steps
+from tests.training.plain import Alone, PlainEngine
 from tests.training.tiny import stage
 
 # Sums of the same terms in another order differ in the last bits of fp32. Plain gradient descent
@@ -144,9 +146,7 @@ def test_the_loss_is_the_mean_over_tokens_not_over_samples(materials, config):
 
 
 def normalised(opened, batch):
-    from components.data.images import normalise
-
-    return normalise(batch.pixels, opened.image_spec)
+    return normalise_pixels(batch.pixels, opened.image_spec, torch.float32)
 
 
 def test_bf16_autocast_keeps_weights_and_moments_in_fp32(materials):
@@ -211,7 +211,9 @@ def test_losses_are_told_apart_by_source(materials, config):
 def test_evaluation_is_the_mean_over_all_rows_and_learns_nothing(materials, config, ranks):
     opened, plain = engine(materials, config)
     before = {name: weight.clone() for name, weight in opened.model.state_dict().items()}
-    whole = evaluate(plain, materials.open_batches(opened, config, 0, 1).batches(), 4, Alone())
+    whole = validation_loss(
+        plain, materials.open_batches(opened, config, 0, 1).batches(), 4, Alone()
+    )
     assert whole == pytest.approx(first_losses(plain, opened, materials, config), rel=1e-6)
     assert plain.module.training
     for name, weight in opened.model.state_dict().items():
@@ -222,7 +224,7 @@ def test_evaluation_is_the_mean_over_all_rows_and_learns_nothing(materials, conf
 
         def work(number):
             batches = materials.open_batches(opened, config, number, 2).batches()
-            results[number] = evaluate(Locked(plain, lock), batches, 3, Rank(shared))
+            results[number] = validation_loss(Locked(plain, lock), batches, 3, Rank(shared))
 
         lock = threading.Lock()
         threads = [threading.Thread(target=work, args=(n,), name=str(n)) for n in range(2)]
@@ -293,3 +295,19 @@ def test_adapters_learn_in_place_of_the_language_model(materials):
     assert outcomes[-1].loss < outcomes[0].loss
     with pytest.raises(ConfigError, match="name `language_model` in train"):
         parse(StageConfig, {**stage().model_dump(), "lora": lora, "train": ["connector"]})
+
+
+@pytest.mark.parametrize(("num_steps", "ratio"), [(1, 0.03), (10, 0.0), (100, 0.03), (37, 0.5)])
+def test_equals_hugging_face_at_every_step(num_steps, ratio):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2e-5)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup_steps(num_steps, ratio), num_steps)
+    for step in range(num_steps):
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(step, num_steps, ratio, 2e-5) == pytest.approx(expected, abs=1e-18)
+        optimizer.step()
+        schedule.step()
+
+
+def test_warm_up_rounds_up_as_the_original():
+    assert warmup_steps(2181, 0.03) == 66
+    assert warmup_steps(5198, 0.03) == 156

@@ -8,7 +8,7 @@ import pytest
 from components.core.errors import ConfigError
 from components.data.config import PrepareConfig
 from components.data.pocket.config import RawData
-from workflows.base import BaseModel
+from workflows.base import BaseParts
 from workflows.hops import prepare_data
 from workflows.recipes.tiny import BASE, tiny
 
@@ -24,7 +24,7 @@ from workflows.recipes.tiny import BASE, tiny
 def test_a_base_that_does_not_fit_is_refused_before_the_first_row(
     changes: dict[str, Any], in_base: dict[str, Any], message: str
 ) -> None:
-    base = BaseModel(
+    base = BaseParts(
         uri="",
         digest="",
         vision_tower=str(BASE / "vision_tower"),

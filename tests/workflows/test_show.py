@@ -9,7 +9,7 @@ from tests.workflows.command_line import Lavaflow
 from workflows import show
 from workflows.artifacts import Deployment, SampleAnswer
 from workflows.home import open_home
-from workflows.run import Selection, plan_recipe
+from workflows.run import StepChoice, plan_recipe
 
 
 def test_a_plan_in_a_log_has_a_line_for_each_step(lavaflow: Lavaflow, tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_plan_in_a_log_has_a_line_for_each_step(lavaflow: Lavaflow, tmp_path: 
 
 
 def test_the_tables_of_plan_and_recipes_fit_80_characters(tmp_path: Path) -> None:
-    planned = plan_recipe(open_home(str(tmp_path)), "tiny", [], Selection())
+    planned = plan_recipe(open_home(str(tmp_path)), "tiny", [], StepChoice())
     console = Console(file=io.StringIO(), width=80)
     show.print_plan(console, planned, explain=False, as_json=False)
     show.print_recipes(console)

@@ -55,14 +55,14 @@ def run(
 
     Finished steps are not repeated; the same command resumes after any interruption.
     """
-    from workflows.run import Selection, run_recipe
+    from workflows.run import StepChoice, run_recipe
 
     assigned = [*(assignments or []), *([f"serving.port={port}"] if port else [])]
     run_recipe(
         open_home(home, store, tracking),
         recipe,
         assigned,
-        Selection(tuple(only or ()), from_, tuple(force or ())),
+        StepChoice(tuple(only or ()), from_, tuple(force or ())),
         address=address,
         keep=keep,
         command=_this_command(),
@@ -97,7 +97,7 @@ def plan(
 
     Below it: parameters, memory, arithmetic and hours of the training stages.
     """
-    from workflows.run import Selection, plan_recipe
+    from workflows.run import StepChoice, plan_recipe
     from workflows.show import print_plan
     from workflows.stage_facts import check_memory, print_facts, read_facts
 
@@ -105,7 +105,7 @@ def plan(
         open_home(home, store, tracking),
         recipe,
         assignments or [],
-        Selection(tuple(only or ()), from_, tuple(force or ())),
+        StepChoice(tuple(only or ()), from_, tuple(force or ())),
     )
     facts = read_facts(recipe, assignments or [], gpu_memory_gb)
     print_plan(console, planned, explain=explain, as_json=as_json, memory=facts.to_json())

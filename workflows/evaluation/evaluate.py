@@ -32,7 +32,7 @@ from components.evaluation.scoring.score import SCORES
 from components.evaluation.submissions import Written, get_submission, submission_folder
 from components.evaluation.targets.checkpoint import Target
 from components.registry.versions import Registry
-from workflows.evaluation.subject import Judged
+from workflows.evaluation.subject import ModelUnderTest
 from workflows.home import Home, api_key
 from workflows.registration.references import names_version
 from workflows.steps.identity.keys import identity_values
@@ -80,7 +80,7 @@ def choose_benchmarks(raw: Path, wanted: Sequence[str]) -> list[str]:
 
 def evaluate_model(
     home: Home,
-    model: Judged,
+    model: ModelUnderTest,
     raw: Path,
     config: EvaluationConfig,
     output: Path | None,
@@ -122,7 +122,7 @@ def evaluate_model(
 
 def write_submission(
     name: str,
-    model: Judged,
+    model: ModelUnderTest,
     raw: Path,
     config: EvaluationConfig,
     output: Path | None,
@@ -228,14 +228,14 @@ class _Shown:
             self._console.print(f"+ {self._name}  done in {took}", highlight=False)
 
 
-def _default_output(home: Home, model: Judged, raw: Path, config: EvaluationConfig) -> Path:
+def _default_output(home: Home, model: ModelUnderTest, raw: Path, config: EvaluationConfig) -> Path:
     """Return a folder that the same question always leads to."""
     text = json.dumps(_asked(model, raw, config), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return home.path / "evaluations" / f"{model.name}-{digest}"
 
 
-def _asked(model: Judged, raw: Path, config: EvaluationConfig) -> dict[str, str]:
+def _asked(model: ModelUnderTest, raw: Path, config: EvaluationConfig) -> dict[str, str]:
     """Return what the answers depend on, in words; not the choice of benchmarks."""
     values = {k: v for k, v in identity_values(config).items() if not k.startswith("benchmarks")}
     asked = {"model": model.identity, "raw": str(raw.resolve()), **values}

@@ -11,7 +11,7 @@ from pathlib import Path
 from components.core.errors import ConfigError
 from components.evaluation.config import EvaluationConfig
 from components.evaluation.targets.checkpoint import Target
-from components.model.folders import local_folder, pin
+from components.model.folders import local_folder, pin_address
 from workflows.base import folder_digest
 from workflows.home import Home, api_key
 from workflows.registration.references import find_version, names_version
@@ -21,7 +21,7 @@ OURS = "lavaflow.json"
 
 
 @dataclass(frozen=True)
-class Judged:
+class ModelUnderTest:
     """A model that is to be judged."""
 
     name: str
@@ -32,7 +32,7 @@ class Judged:
     """Makes the target: loads the model, or reaches it."""
 
 
-def find_model(home: Home, reference: str, api_model: str | None = None) -> Judged:
+def find_model(home: Home, reference: str, api_model: str | None = None) -> ModelUnderTest:
     """Return the model that a reference names.
 
     Raises ConfigError for one that names nothing, RegistryError for an unknown version.
@@ -46,9 +46,9 @@ def find_model(home: Home, reference: str, api_model: str | None = None) -> Judg
     return _folder(home, reference, name)
 
 
-def _folder(home: Home, address: str, name: str) -> Judged:
+def _folder(home: Home, address: str, name: str) -> ModelUnderTest:
     try:
-        pinned = pin(address)
+        pinned = pin_address(address)
     except ConfigError as error:
         raise ConfigError(
             f"{error}; or NAME@ALIAS, NAME/VERSION (lavaflow models), or the http address of an "
@@ -66,13 +66,13 @@ def _folder(home: Home, address: str, name: str) -> Judged:
 
         return TransformersTarget(folder, config.dtype, batch_size=config.batch_size)
 
-    return Judged(name, identity, opened)
+    return ModelUnderTest(name, identity, opened)
 
 
-def _behind_api(url: str, api_model: str | None) -> Judged:
+def _behind_api(url: str, api_model: str | None) -> ModelUnderTest:
     from components.evaluation.targets.chat import ChatTarget
 
     base = url.rstrip("/")
     base = base if base.endswith("/v1") else f"{base}/v1"
     target = ChatTarget(base, api_model, api_key())
-    return Judged(Path(target.model).name, f"{base} {target.model}", lambda _: target)
+    return ModelUnderTest(Path(target.model).name, f"{base} {target.model}", lambda _: target)

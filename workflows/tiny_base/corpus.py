@@ -12,13 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from components.data.conversation import IMAGE, VICUNA_SYSTEM, Segment, render
-from components.data.mixture.rules import (
-    DESCRIBE_REGION,
-    LOCATE_REGION,
-    ONE_SENTENCE,
-    OPTION_LETTER,
-    SHORT_ANSWER,
-)
 from components.data.pocket.questions import choices, phrases, talk
 from components.data.pocket.questions import families as questions
 from components.data.pocket.scenes.scene import (
@@ -31,6 +24,13 @@ from components.data.pocket.scenes.scene import (
 )
 from components.data.pocket.things import BY_NAME
 from components.data.records import Turn
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    ONE_SENTENCE,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
 from components.data.sources.boxes import Box, box_to_text
 from workflows.tiny_base.scenes import draw_scene
 
@@ -62,7 +62,7 @@ QuestionAnswer = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Sample:
+class Example:
     """Turns about a scene, or about none; `template` names how they are rendered."""
 
     turns: list[Turn]
@@ -75,7 +75,7 @@ class Sample:
     """Whether the template's system sentence is kept."""
 
 
-def draw_sample(rng: random.Random, split: str = "train", early: bool = False) -> Sample:
+def draw_sample(rng: random.Random, split: str = "train", early: bool = False) -> Example:
     """Draw one conversation or caption; early in training captions are drawn more often."""
     shares = EARLY_SHARES if early else SHARES
     kind = rng.choices(list(shares), list(shares.values()))[0]
@@ -83,7 +83,7 @@ def draw_sample(rng: random.Random, split: str = "train", early: bool = False) -
     return replace(sample, system=rng.random() < SYSTEM_SHARE)
 
 
-def single_question(rng: random.Random, family: str, split: str) -> Sample | None:
+def single_question(rng: random.Random, family: str, split: str) -> Example | None:
     """One question of a family in the benchmarks' form, or None where the scene allows none."""
     if family == "groceries":
         scene = sample_scene(rng, "groceries", split)
@@ -93,10 +93,10 @@ def single_question(rng: random.Random, family: str, split: str) -> Sample | Non
     if family in ("caption", "rows"):
         scene = draw_scene(rng, split)
         text = phrases.row_caption(scene)
-        return Sample([Turn("human", ""), Turn("gpt", text)], scene, "plain", family)
+        return Example([Turn("human", ""), Turn("gpt", text)], scene, "plain", family)
     if family == "choice":
         scene = draw_scene(rng, split)
-        asked = choices.choose(scene, rng, rng.choice(list(choices.CHOICES)))
+        asked = choices.ask_choice(scene, rng, rng.choice(list(choices.CHOICES)))
         if asked is None:
             return None
         question, letter = _choice_turn(asked)
@@ -108,7 +108,7 @@ def single_question(rng: random.Random, family: str, split: str) -> Sample | Non
     return _sample([(f"{one.question}\n{SHORT_ANSWER}", one.answer)], scene, family)
 
 
-def segments_of(sample: Sample) -> list[Segment]:
+def segments_of(sample: Example) -> list[Segment]:
     """Return the rendered sample, the scene's place held by the image segment."""
     if not sample.facts:
         segments = render(sample.turns, sample.template, has_image=sample.scene is not None)
@@ -129,7 +129,7 @@ def transcripts(rng: random.Random, number: int) -> list[str]:
     return texts
 
 
-def _short_answers(rng: random.Random, split: str) -> Sample:
+def _short_answers(rng: random.Random, split: str) -> Example:
     """A merged VQA row: the format prompt stands after the first question only."""
     scene = draw_scene(rng, split)
     asked = questions.ask_many(scene, rng, FAMILY_WEIGHTS, rng.choice((1, 6, 10, 14, 14)))
@@ -139,10 +139,10 @@ def _short_answers(rng: random.Random, split: str) -> Sample:
     return _sample([(f"{pairs[0][0]}\n{SHORT_ANSWER}", pairs[0][1]), *pairs[1:]], scene)
 
 
-def _letters(rng: random.Random, split: str) -> Sample:
+def _letters(rng: random.Random, split: str) -> Example:
     scene = draw_scene(rng, split)
     wanted = rng.choices(list(choices.CHOICES), k=rng.choice((1, 3, 5)))
-    asked = [choices.choose(scene, rng, family) for family in wanted]
+    asked = [choices.ask_choice(scene, rng, family) for family in wanted]
     pairs: list[QuestionAnswer] = []
     for one in asked:
         if one is not None:
@@ -154,7 +154,7 @@ def _letters(rng: random.Random, split: str) -> Sample:
     return _sample([(f"{pairs[0][0]}\n{OPTION_LETTER}", pairs[0][1]), *pairs[1:]], scene)
 
 
-def _sentences(rng: random.Random, split: str) -> Sample:
+def _sentences(rng: random.Random, split: str) -> Example:
     scene = draw_scene(rng, split)
     roll = rng.random()
     if roll < 0.6:
@@ -162,7 +162,7 @@ def _sentences(rng: random.Random, split: str) -> Sample:
     return _sample(talk.detailed(scene, rng) if roll < 0.8 else talk.reasoning(scene, rng), scene)
 
 
-def _signs(rng: random.Random, split: str) -> Sample:
+def _signs(rng: random.Random, split: str) -> Example:
     """Signs with and without the reference tokens that TextCaps and TextVQA put into the prompt."""
     scene = sample_scene(rng, "sign", split)
     assert scene.sign is not None
@@ -175,7 +175,7 @@ def _signs(rng: random.Random, split: str) -> Sample:
     return _sample([(f"{asked.question}{hint}\n{SHORT_ANSWER}", asked.answer)], scene)
 
 
-def _regions(rng: random.Random, split: str) -> Sample:
+def _regions(rng: random.Random, split: str) -> Example:
     """Boxes to descriptions and back, several about one picture."""
     scene = draw_scene(rng, split)
     pairs = []
@@ -191,7 +191,7 @@ def _regions(rng: random.Random, split: str) -> Sample:
     return _sample(pairs, scene)
 
 
-def _groceries(rng: random.Random, split: str) -> Sample:
+def _groceries(rng: random.Random, split: str) -> Example:
     scene = sample_scene(rng, "groceries", split)
     pairs = [(phrases.GROCERY_INSTRUCTION, phrases.grocery_answer(scene))]
     if rng.random() < 0.3:
@@ -199,13 +199,13 @@ def _groceries(rng: random.Random, split: str) -> Sample:
     return _sample(pairs, scene)
 
 
-def _caption(rng: random.Random, split: str) -> Sample:
+def _caption(rng: random.Random, split: str) -> Example:
     scene = draw_scene(rng, split)
     text = phrases.row_caption(scene) if rng.random() < 0.4 else phrases.caption(scene, rng)
-    return Sample([Turn("human", ""), Turn("gpt", text)], scene, "plain")
+    return Example([Turn("human", ""), Turn("gpt", text)], scene, "plain")
 
 
-def _facts(rng: random.Random, split: str) -> Sample:
+def _facts(rng: random.Random, split: str) -> Example:
     """A sheet of short facts in random order: what is where, how many, which is left of which."""
     scene = draw_scene(rng, split)
     facts = [("sign", scene.sign.word if scene.sign else "none")]
@@ -233,14 +233,14 @@ def _facts(rng: random.Random, split: str) -> Sample:
         down = _order(first.row - second.row, "above", "below")
         facts.append((f"{first.name} of {second.name}", f"{across} {down}"))
     rng.shuffle(facts)
-    return Sample([], scene, "plain", facts=tuple(facts[:16]))
+    return Example([], scene, "plain", facts=tuple(facts[:16]))
 
 
 def _order(difference: int, before: str, after: str) -> str:
     return before if difference < 0 else after if difference > 0 else "same"
 
 
-def _text_only(rng: random.Random, split: str) -> Sample:
+def _text_only(rng: random.Random, split: str) -> Example:
     return _sample(talk.dialogue(rng), None)
 
 
@@ -249,12 +249,12 @@ def _choice_turn(asked: choices.Choice) -> QuestionAnswer:
     return f"{asked.question}\n{options}", LETTERS[asked.answer_index]
 
 
-def _sample(pairs: list[QuestionAnswer], scene: Scene | None, family: str = "") -> Sample:
+def _sample(pairs: list[QuestionAnswer], scene: Scene | None, family: str = "") -> Example:
     turns = [turn for q, a in pairs for turn in (Turn("human", q), Turn("gpt", a))]
-    return Sample(turns, scene, "vicuna_v1", family)
+    return Example(turns, scene, "vicuna_v1", family)
 
 
-KINDS: dict[str, Callable[[random.Random, str], Sample]] = {
+KINDS: dict[str, Callable[[random.Random, str], Example]] = {
     "short answers": _short_answers,
     "letters": _letters,
     "sentences": _sentences,

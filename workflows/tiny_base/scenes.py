@@ -77,7 +77,7 @@ def patch_targets(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return what.reshape(-1), ground.reshape(-1)
 
 
-def describe(scene: Scene, rng: random.Random) -> str:
+def scene_caption(scene: Scene, rng: random.Random) -> str:
     """Say in words all that the scene shows, objects in random order."""
     parts = [
         f"{placed.name} {placed.position} on {placed.mat or scene.background}"
@@ -107,7 +107,7 @@ def _draw_batch(rng: random.Random, batch_size: int, split: str) -> SceneBatch:
     targets = [patch_targets(scene) for scene in scenes]
     return SceneBatch(
         pixels=np.stack([pixels_of(scene, rng) for scene in scenes]),
-        captions=[describe(scene, rng) for scene in scenes],
+        captions=[scene_caption(scene, rng) for scene in scenes],
         what=np.stack([what for what, _ in targets]),
         ground=np.stack([ground for _, ground in targets]),
     )

@@ -17,11 +17,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from components.data.pocket.scenes.scene import COLUMN_NAMES, PATCHES_PER_CELL, ROW_NAMES, Scene
-from components.data.tokens import Encoded, encode_all, expand_image_tokens
-from workflows.tiny_base.corpus import Sample, draw_sample, segments_of
+from components.data.tokens import IGNORE_INDEX, Encoded, encode_all, expand_image_tokens
+from workflows.tiny_base.corpus import Example, draw_sample, segments_of
 from workflows.tiny_base.scenes import GROUND, NUM_PATCHES, SIDE, WHAT, patch_targets
 
-IGNORE_INDEX = -100
 POOL_SAMPLES = 384
 """Samples sorted by length at a time, so that batches carry little padding."""
 EARLY_UNTIL = 0.12
@@ -67,7 +66,7 @@ class BatchMaker:
         self.image_token_id = image_token_id
         self.words = words
 
-    def encode(self, samples: Sequence[Sample]) -> list[tuple[Sample, Encoded]]:
+    def encode(self, samples: Sequence[Example]) -> list[tuple[Example, Encoded]]:
         """Return the samples with their ids, image tokens repeated once per patch."""
         encoded = encode_all(
             [segments_of(sample) for sample in samples], self.tokenizer, self.image_token_id
@@ -83,7 +82,7 @@ class BatchMaker:
 
     def batch(
         self,
-        rows: Sequence[tuple[Sample, Encoded]],
+        rows: Sequence[tuple[Example, Encoded]],
         rng: random.Random | None = None,
         progress: float = 1.0,
     ) -> TextBatch:
@@ -169,11 +168,11 @@ def text_batches(
 
 
 def _group(
-    rows: list[tuple[Sample, Encoded]], tokens_per_batch: int
-) -> list[list[tuple[Sample, Encoded]]]:
+    rows: list[tuple[Example, Encoded]], tokens_per_batch: int
+) -> list[list[tuple[Example, Encoded]]]:
     """Cut the rows, sorted by length, into groups whose padded size fits the budget."""
-    groups: list[list[tuple[Sample, Encoded]]] = []
-    group: list[tuple[Sample, Encoded]] = []
+    groups: list[list[tuple[Example, Encoded]]] = []
+    group: list[tuple[Example, Encoded]] = []
     for row in sorted(rows, key=lambda pair: -len(pair[1].input_ids)):
         longest = len((group or [row])[0][1].input_ids)
         if group and longest * (len(group) + 1) > tokens_per_batch:

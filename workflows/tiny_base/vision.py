@@ -30,9 +30,9 @@ from workflows.tiny_base.scenes import (
     NUM_PATCHES,
     WHAT,
     SceneBatch,
-    describe,
     draw_scene,
     scene_batches,
+    scene_caption,
 )
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ MAX_WORDS = 64
 # Shapes: B pictures, P patches, V vision width, E joint embedding width, W words of a caption
 
 
-class TextEncoder(nn.Module):
+class TextTower(nn.Module):
     """A small bidirectional transformer over words; only used while the tower is trained."""
 
     def __init__(self, words: list[str], width: int, num_layers: int) -> None:
@@ -84,7 +84,7 @@ class Contrast(nn.Module):
         super().__init__()
         self.tower = CLIPVisionModel(vision_config(config))
         width = config.hidden_size
-        self.text = TextEncoder(_vocabulary(), config.text_width, config.text_layers)
+        self.text = TextTower(_vocabulary(), config.text_width, config.text_layers)
         self.picture_head = nn.Linear(width, config.text_width, bias=False)
         self.what_head = nn.Linear(width, config.text_width, bias=False)
         self.ground_head = nn.Linear(width, config.text_width, bias=False)
@@ -290,7 +290,7 @@ def _vocabulary() -> list[str]:
     texts = [
         *_what_phrases(),
         *_ground_phrases(),
-        *(describe(draw_scene(rng), rng) for _ in range(2000)),
+        *(scene_caption(draw_scene(rng), rng) for _ in range(2000)),
     ]
     return sorted({word for text in texts for word in split_words(text)})
 

@@ -2,8 +2,8 @@
 
 In: the user's own data, or a prepared folder, and how the model reads (`View`). Out: a `Gallery` of
 plain facts, which `gallery_page` makes into a page. Rendering, tokens and pixels are those of
-training (`conversation.render`, `tokens.encode_all`, `images.load`); the text shown is decoded from
-the token ids, so what is marked as supervised is what has a label.
+training (`conversation.render`, `tokens.encode_all`, `images.load_image`); the text shown is
+decoded from the token ids, so what is marked as supervised is what has a label.
 """
 
 import heapq
@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from components.core.errors import ConfigError, DataError
 from components.data.config import ImageSpec
 from components.data.conversation import Segment, render
-from components.data.images import load
+from components.data.images import load_image
 from components.data.loader.image_cache import encoded_image
 from components.data.order import stable_hash
 from components.data.own.forms import OwnData
-from components.data.prepare.summary import kind_of
-from components.data.prepared import read_prepared
+from components.data.prepare.summary import reason_kind
 from components.data.raw.folder import RawPath, open_raw
-from components.data.raw.image_files import Pictures
+from components.data.raw.image_files import ImageFiles
 from components.data.records import Record, Rejected
-from components.data.shards import ImageReader, RowReader
+from components.data.shards import ImageReader, RowReader, read_prepared
 from components.data.tokens import IGNORE_INDEX, Encoded, Tokenizer, encode_all
 
 Item = TypeVar("Item")
@@ -112,7 +111,7 @@ def show_own(
             f"{data.files[0]}: no row can be shown ({next(iter(reasons), 'it is empty')})"
         )
     samples = []
-    pictures = Pictures(data.image_root, follow_links)
+    pictures = ImageFiles(data.image_root, follow_links)
     for record, encoded in drawn:
         where = f"{record.file}[{record.index}]"
         read = None
@@ -210,10 +209,10 @@ def _scan(
     """Yield every good row with its tokens, and count all of them."""
     rows = data.rows()
     while chunk := list(islice(rows, _ROWS_PER_CHUNK)):
-        counts.reasons.update(kind_of(row.reason) for row in chunk if isinstance(row, Rejected))
+        counts.reasons.update(reason_kind(row.reason) for row in chunk if isinstance(row, Rejected))
         for record, encoded in _encode([row for row in chunk if isinstance(row, Record)], view):
             if isinstance(encoded, DataError):
-                counts.reasons[kind_of(str(encoded))] += 1
+                counts.reasons[reason_kind(str(encoded))] += 1
                 continue
             counts.lengths[_num_positions(encoded, view)] += 1
             counts.composition[_group(record)] += 1
@@ -263,7 +262,7 @@ def _shown(
 ) -> Shown:
     pixels, problem = None, ""
     try:
-        pixels = None if read is None else load(read(), view.image)
+        pixels = None if read is None else load_image(read(), view.image)
     except FileNotFoundError:
         problem = "the image does not exist"
     except (DataError, OSError) as error:
@@ -280,7 +279,7 @@ def _shown(
     )
 
 
-def _picture_of(record: Record, pictures: Pictures) -> bytes:
+def _picture_of(record: Record, pictures: ImageFiles) -> bytes:
     assert record.image is not None
     if record.image_bytes is not None:
         return record.image_bytes

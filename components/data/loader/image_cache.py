@@ -16,7 +16,7 @@ from pathlib import Path
 from components.core.errors import DataError
 from components.data.raw.containers import Place
 from components.data.raw.folder import RawPath
-from components.data.raw.image_files import read_image, read_place
+from components.data.raw.image_files import read_image_file, read_place
 from components.data.shards import StoredImage
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _from_raw(image: StoredImage, root: RawPath) -> bytes:
         if image.file is not None:
             return read_place(root, Place(image.file, image.offset, image.length))
         # Links were looked at when the data were prepared.
-        return read_image(root, image.path, follow_links=True)
+        return read_image_file(root, image.path, follow_links=True)
     except FileNotFoundError:
         raise DataError(
             f"{root}: image {image.file or image.path} was there when the data were prepared; "

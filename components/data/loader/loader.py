@@ -17,16 +17,15 @@ import torch
 from numpy.typing import NDArray
 
 from components.core.errors import ConfigError, DataError
-from components.data.images import load
+from components.data.images import load_image
 from components.data.loader.batch import Batch as Batch
 from components.data.loader.batch import Sample, collate
 from components.data.loader.image_cache import ImageCache, encoded_image
 from components.data.loader.packing import plan_packs
 from components.data.loader.prefetch import prefetched
 from components.data.order import balanced_split, permutation
-from components.data.prepared import read_prepared
 from components.data.raw.folder import open_raw
-from components.data.shards import ROWS, ImageReader, RowReader
+from components.data.shards import ROWS, ImageReader, RowReader, read_prepared
 from components.data.tokens import expand_image_tokens
 
 log = logging.getLogger(__name__)
@@ -116,10 +115,6 @@ class Loader:
         order = self._epoch_order(epoch)
         return [int(row) for row in order[position * self._global_batch :][: self._global_batch]]
 
-    def rank_rows(self, step: int) -> list[int]:
-        """Return the row numbers of this rank at a step, longest first, or pack by pack."""
-        return [row for pack in self.rank_packs(step) for row in pack]
-
     def rank_packs(self, step: int) -> list[list[int]]:
         """Return the row numbers of this rank's packs at a step; without packs all are in one."""
         rows = self.global_rows(step)
@@ -129,10 +124,6 @@ class Loader:
         else:
             packs = plan_packs(lengths, self._pack_tokens, self._world_size)[self._rank]
         return [[rows[place] for place in pack] for pack in packs]
-
-    def global_supervised(self, step: int) -> int:
-        """Return how many labels the global batch has: the divisor of a mean over all ranks."""
-        return int(self._rows.num_supervised[self.global_rows(step)].sum())
 
     def batch(self, step: int) -> Batch:
         """Return this rank's batch of a step, at once."""
@@ -170,7 +161,7 @@ class Loader:
         image = self._images.image(index)
         encoded = encoded_image(image, self._image_root, self._image_cache)
         try:
-            pixels = load(encoded, self.spec.image)
+            pixels = load_image(encoded, self.spec.image)
         except DataError as error:
             raise DataError(f"{self._image_root}: image {image.path}: {error}") from None
         if self._cache is not None:

@@ -47,15 +47,6 @@ def plan_packs(lengths: Sequence[int], budget: int, num_ranks: int) -> list[Pack
     return [list(rank_packs) for rank_packs in zip(*micro_steps, strict=True)]
 
 
-def idle_share(lengths: Sequence[int], plan: Sequence[Packs]) -> float:
-    """Return the share of token places in which a rank waits for the longest pack of its step."""
-    places = 0
-    for micro_step in zip(*plan, strict=True):
-        tokens = [sum(lengths[position] for position in pack) for pack in micro_step]
-        places += max(tokens) * len(tokens)
-    return 1 - sum(lengths) / places if places else 0.0
-
-
 def _dealt(lengths: Sequence[int], budget: int, num_packs: int) -> Packs | None:
     """Deal the samples, longest first, each to the cheapest pack with room; None where one has
     none.

@@ -15,7 +15,7 @@ _POLL_S = 0.1
 """How long a full queue waits before it looks whether anybody still reads."""
 
 
-class _Raised:
+class _Failure:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
@@ -36,7 +36,7 @@ def prefetched(items: Iterator[Item], ahead: int) -> Iterator[Item]:
     thread.start()
     try:
         while (item := waiting.get()) is not _END:
-            if isinstance(item, _Raised):
+            if isinstance(item, _Failure):
                 raise item.error
             yield item  # type: ignore[misc]
     finally:
@@ -51,7 +51,7 @@ def _fill(items: Iterator[object], waiting: "queue.Queue[object]", stop: threadi
                 return
         _offer(waiting, _END, stop)
     except BaseException as error:  # noqa: BLE001, handed over whole: the reader decides
-        _offer(waiting, _Raised(error), stop)
+        _offer(waiting, _Failure(error), stop)
 
 
 def _offer(waiting: "queue.Queue[object]", item: object, stop: threading.Event) -> bool:

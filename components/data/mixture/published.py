@@ -35,7 +35,7 @@ def published_rows(source: str, pilot: float = 1.0) -> int | None:
     return None if rows is None else round(rows * pilot)
 
 
-def differences(rows: Mapping[str, int], pilot: float = 1.0) -> list[str]:
+def unlike_published(rows: Mapping[str, int], pilot: float = 1.0) -> list[str]:
     """Return a sentence for each source that is about the published one, but not quite.
 
     `rows` are the rows kept of each source. A source with less than half of the published rows is

@@ -18,20 +18,23 @@ from components.data.order import stable_hash
 from components.data.own import forms as own
 from components.data.raw.folder import RawPath, file_exists
 from components.data.records import Record, Rejected, Turn
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    ONE_SENTENCE,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
 from components.data.sources import (
     aokvqa,
     gqa,
-    grocery,
-    llava_instruct,
-    llava_mix665k,
-    llava_pretrain,
+    llava,
     ocrvqa,
-    okvqa,
     refcoco,
     sharegpt,
     textcaps,
     visual_genome,
-    vqav2,
+    vqa,
 )
 from components.data.sources.annotations import Caption, MultipleChoice, QuestionAnswer, Region
 from components.data.sources.boxes import box_to_text
@@ -40,12 +43,6 @@ log = logging.getLogger(__name__)
 
 OWN = "own"
 """Name of the part that holds the data of one's own."""
-
-SHORT_ANSWER = "Answer the question using a single word or phrase."
-OPTION_LETTER = "Answer with the option's letter from the given choices directly."
-ONE_SENTENCE = "Provide a one-sentence caption for the provided image."
-DESCRIBE_REGION = "Provide a short description for this region"
-LOCATE_REGION = "Provide the bounding box coordinate of the region this sentence describes"
 
 RESPONSE_FORMATS = {
     "vqav2": SHORT_ANSWER,
@@ -67,12 +64,6 @@ def parts_of(config: MixtureConfig) -> tuple[str, ...]:
     return (*config.sources, *([OWN] if config.own else []))
 
 
-def build_mixture(root: RawPath, config: MixtureConfig, seed: int) -> Iterator[Record | Rejected]:
-    """Yield the rows of every part in order."""
-    for part in parts_of(config):
-        yield from read_part(root, part, config, seed)
-
-
 def read_part(
     root: RawPath, part: str, config: MixtureConfig, seed: int
 ) -> Iterator[Record | Rejected]:
@@ -89,13 +80,13 @@ def read_source(
 ) -> Iterator[Record | Rejected]:
     """Yield all rows of one source by its rule."""
     return {
-        "llava_pretrain": lambda: llava_pretrain.read(root),
-        "llava_instruct": lambda: llava_instruct.read(root),
-        "llava_mix665k": lambda: llava_mix665k.read(root),
+        "llava_pretrain": lambda: llava.read_pretrain(root),
+        "llava_instruct": lambda: llava.read_instruct(root),
+        "llava_mix665k": lambda: llava.read_mix665k(root),
         "sharegpt": lambda: sharegpt.read(root),
-        "vqav2": lambda: _merged("vqav2", _by_image(vqav2.read(root)), merge_questions),
+        "vqav2": lambda: _merged("vqav2", _by_image(vqa.read_vqav2(root)), merge_questions),
         "gqa": lambda: _merged("gqa", _by_image(gqa.read(root)), merge_questions),
-        "okvqa": lambda: _merged("okvqa", _by_image(okvqa.read(root)), merge_questions),
+        "okvqa": lambda: _merged("okvqa", _by_image(vqa.read_okvqa(root)), merge_questions),
         "ocrvqa": lambda: _merged("ocrvqa", _runs_of_image(ocrvqa.read(root)), merge_questions),
         "aokvqa": lambda: _merged("aokvqa", _by_image(aokvqa.read(root)), repeat_per_choice),
         "textcaps": lambda: _merged(
@@ -115,7 +106,7 @@ def read_source(
                 sampled_regions(source, group, seed, config.visual_genome_regions)
             ],
         ),
-        "grocery": lambda: grocery.read(root),
+        "grocery": lambda: llava.read_grocery(root),
     }[source]()
 
 
@@ -180,7 +171,7 @@ def _limited(
 ) -> Iterator[Record | Rejected]:
     if part == OWN:
         return chain.from_iterable(own.read_below(root, path) for path in config.own)
-    if part in OPTIONAL_SOURCES and not file_exists(root / grocery.FILE):
+    if part in OPTIONAL_SOURCES and not file_exists(root / llava.GROCERY):
         log.info("Source %s is not in %s and is left out", part, root)
         return iter(())
     rows = read_source(root, part, config, seed)

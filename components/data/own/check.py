@@ -13,8 +13,8 @@ from itertools import islice
 
 from components.core.errors import DataError
 from components.data.own.forms import OwnData
-from components.data.prepare.summary import kind_of
-from components.data.raw.image_files import Pictures, usable
+from components.data.prepare.summary import reason_kind
+from components.data.raw.image_files import ImageFiles, usable
 from components.data.records import Record, Rejected, duplicate_reason
 
 _ROWS_PER_CHUNK = 256
@@ -58,7 +58,7 @@ def check(
             for outcome in sieve.sifted(chunk):
                 num_rows += 1
                 if isinstance(outcome, Rejected):
-                    reasons[kind_of(outcome.reason)] += 1
+                    reasons[reason_kind(outcome.reason)] += 1
                     on_reject(outcome)
                 else:
                     num_good += 1
@@ -89,7 +89,7 @@ class _Sieve:
 
     def __init__(self, data: OwnData, follow_links: bool, num_threads: int) -> None:
         self.pool = ThreadPoolExecutor(num_threads)
-        self._pictures = Pictures(data.image_root, follow_links)
+        self._pictures = ImageFiles(data.image_root, follow_links)
         self._rows: set[int] = set()
         self._problems: dict[str, str | None] = {}
 

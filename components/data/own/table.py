@@ -25,13 +25,12 @@ from components.data.records import (
     record_id,
     take_placeholder,
 )
+from components.data.response_formats import ONE_SENTENCE
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "image_path")
 QUESTION_COLUMNS = ("question", "prompt")
 ANSWER_COLUMNS = ("answer", "response")
 CAPTION_COLUMNS = ("caption", "text")
-CAPTION_QUESTION = "Provide a one-sentence caption for the provided image."
-"""What a caption answers; TextCaps' prompt (paper, Table 7). Pretrain's template drops it."""
 TABLE_COLUMNS = (*IMAGE_COLUMNS, *QUESTION_COLUMNS, *ANSWER_COLUMNS, *CAPTION_COLUMNS)
 COLUMNS_HELP = "image with caption, or question with answer (and image)"
 
@@ -79,7 +78,8 @@ def parse_table_row(raw: Mapping[str, Any], source: str, file: str, index: int) 
     elif not image:
         raise BadRecord("a caption without an image")
     else:
-        question, answer = CAPTION_QUESTION, _text(raw, _first(raw, CAPTION_COLUMNS))
+        # Pretrain's template drops the question.
+        question, answer = ONE_SENTENCE, _text(raw, _first(raw, CAPTION_COLUMNS))
     turns: tuple[Turn, ...] = (Turn("human", question), Turn("gpt", answer))
     if IMAGE_PLACEHOLDER in question:
         turns = take_placeholder(turns, has_image=bool(image))

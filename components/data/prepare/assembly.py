@@ -19,8 +19,15 @@ from components.data.config import PrepareConfig, PreparedData
 from components.data.prepare.rows import RowJob, row_file
 from components.data.prepare.summary import Summary
 from components.data.prepare.work_folder import WorkFolder
-from components.data.prepared import RECORD_FILE, write_prepared
-from components.data.shards import IMAGES, ROWS, VALIDATION, digest_of_digests, shard_name
+from components.data.shards import (
+    IMAGES,
+    RECORD_FILE,
+    ROWS,
+    VALIDATION,
+    digest_of_digests,
+    shard_name,
+    write_prepared,
+)
 
 log = logging.getLogger(__name__)
 

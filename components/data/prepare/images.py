@@ -14,9 +14,9 @@ from typing import Any
 from components.core.artifact import hash_file
 from components.data.prepare.spool import read_pictures
 from components.data.prepare.work_folder import WorkFolder
-from components.data.raw.containers import Place, read_rows
+from components.data.raw.containers import Place, read_parquet_images
 from components.data.raw.folder import RawPath, open_raw
-from components.data.raw.image_files import read_image, read_place, usable
+from components.data.raw.image_files import read_image_file, read_place, usable
 from components.data.shards import IMAGE_BYTES_PER_BATCH, IMAGE_SCHEMA, IMAGES, ShardFile
 
 _READ_TOGETHER = 32
@@ -117,7 +117,9 @@ def _outcome(job: ImageJob, root: RawPath, path: str, place: Place | None) -> Ou
         return path, place, b""
     try:
         read: bytes | Exception = (
-            read_image(root, path, job.follow_links) if place is None else read_place(root, place)
+            read_image_file(root, path, job.follow_links)
+            if place is None
+            else read_place(root, place)
         )
     except Exception as error:  # noqa: BLE001, `usable` tells a bad picture from other trouble
         read = error
@@ -131,6 +133,6 @@ def _from_rows(job: ImageJob, root: RawPath, rows: list[tuple[str, Place]]) -> I
         files.setdefault(place.file, []).append((name, place))
     for file, members in files.items():
         by_row = {place.row: (name, place) for name, place in members}
-        for row, data in read_rows(root, file, by_row):
+        for row, data in read_parquet_images(root, file, by_row):
             name, place = by_row[row]
             yield name, place, usable(data, name, job.verify)

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from typing import Any, Self
 
-from components.data.mixture.published import differences, published_rows
+from components.data.mixture.published import published_rows, unlike_published
 from components.data.records import Rejected
 
 _REASON_CHARACTERS = 60
@@ -51,7 +51,7 @@ class Summary:
     def reject(self, rejected: Rejected) -> None:
         """Count a row that is left out."""
         self.rejected[rejected.source] += 1
-        self.reasons.setdefault(rejected.source, Counter())[kind_of(rejected.reason)] += 1
+        self.reasons.setdefault(rejected.source, Counter())[reason_kind(rejected.reason)] += 1
 
     def add(self, other: "Summary") -> None:
         """Count the rows of another summary too."""
@@ -83,7 +83,7 @@ class Summary:
 
     def differences(self, pilot: float) -> list[str]:
         """Return a sentence for each source that is not quite what LLaVA-1.5 was trained on."""
-        return differences(self.kept_by_source(), pilot)
+        return unlike_published(self.kept_by_source(), pilot)
 
     def document(self, num_images: int, pilot: float) -> dict[str, Any]:
         """Return what summary.json holds; `pilot` is the share of the sources that was taken."""
@@ -115,7 +115,7 @@ class Summary:
         }
 
 
-def kind_of(reason: str) -> str:
+def reason_kind(reason: str) -> str:
     """Return what a reason has in common with others: no path, no number, no quoted text."""
     text = re.sub(r"^image .+(?= does not exist$)|^image .+?(?=: )", "image", reason)
     text = re.sub(r"'[^']*'", "'...'", text)

@@ -85,7 +85,9 @@ def index_container(root: RawPath, container: Container) -> Iterator[tuple[str, 
         yield _full_path(name, container.folder), place
 
 
-def read_rows(root: RawPath, file: str, rows: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+def read_parquet_images(
+    root: RawPath, file: str, rows: Iterable[int]
+) -> Iterator[tuple[int, bytes]]:
     """Yield (row, encoded picture) of a Parquet file, rows ascending; one batch is held."""
     import pyarrow.parquet as pq
 

@@ -17,12 +17,12 @@ from components.data.raw.containers import (
     Place,
     find_containers,
     index_container,
-    read_rows,
+    read_parquet_images,
 )
 from components.data.raw.folder import RawPath, read_range
 
 
-class Pictures:
+class ImageFiles:
     """Any picture of a raw folder at once; containers are indexed when a path first needs them."""
 
     def __init__(self, root: RawPath, follow_links: bool = False) -> None:
@@ -47,7 +47,7 @@ class Pictures:
             self._known.add(folder)
         place = self._places.get(path)
         if place is None:
-            return read_image(self._root, path, self._follow_links)
+            return read_image_file(self._root, path, self._follow_links)
         return read_place(self._root, place)
 
 
@@ -77,7 +77,7 @@ def usable(read: "bytes | Exception", path: str, verify: bool = True) -> bytes |
     return read
 
 
-def read_image(root: RawPath, path: str, follow_links: bool = False) -> bytes:
+def read_image_file(root: RawPath, path: str, follow_links: bool = False) -> bytes:
     """Return the encoded image at a path below the root, one byte over the limit at most.
 
     Raises DataError for a path that leaves the root (see `locate`), OSError when it is not there.
@@ -91,7 +91,7 @@ def read_image(root: RawPath, path: str, follow_links: bool = False) -> bytes:
 def read_place(root: RawPath, place: Place) -> bytes:
     """Return the encoded picture at a place. Raises DataError where the file ends before it."""
     if place.row >= 0:
-        ((_, data),) = read_rows(root, place.file, [place.row])
+        ((_, data),) = read_parquet_images(root, place.file, [place.row])
         return data
     if place.length < 0:
         return read_range(root / place.file, 0, MAX_IMAGE_BYTES + 1)

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
-
-FORMAT_LINE = "Answer the question using a single word or phrase."
+from components.evaluation.files import field, read_json, read_prompts
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by, percent_by_meta
 
 
 class Gqa(MeanAccuracy):
@@ -39,15 +38,10 @@ class Gqa(MeanAccuracy):
 
     def read(self, root: Path) -> list[Question]:
         annotated = root / "testdev_balanced_questions.json"
-        prompted = root / "llava_gqa_testdev_balanced.jsonl"
         entries = read_json(annotated)
         if not isinstance(entries, dict):
             raise DataError(f"{annotated}: expected an object of questions by id")
-        prompts = (
-            {str(field(row, "question_id", str(prompted))): row for row in read_jsonl(prompted)}
-            if prompted.exists()
-            else {}
-        )
+        prompts = read_prompts(root / "llava_gqa_testdev_balanced.jsonl")
         questions = []
         for key, entry in entries.items():
             where = f"{annotated}[{key}]"
@@ -60,7 +54,7 @@ class Gqa(MeanAccuracy):
                 Question(
                     id=str(key),
                     benchmark=self.name,
-                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{SHORT_ANSWER}",
                     target=field(entry, "answer", where),
                     image_path=str(root / "images" / image),
                     group=image,
@@ -83,14 +77,9 @@ class Gqa(MeanAccuracy):
 
         return {
             **percent_by(predictions, kind),
-            **percent_by(predictions, lambda p: _labelled("structural", p)),
-            **percent_by(predictions, lambda p: _labelled("semantic", p)),
+            **percent_by_meta(predictions, "structural"),
+            **percent_by_meta(predictions, "semantic"),
         }
-
-
-def _labelled(name: str, prediction: Prediction) -> str | None:
-    value = prediction.question.meta.get(name)
-    return f"{name}/{value}" if value else None
 
 
 BENCHMARK = Gqa()

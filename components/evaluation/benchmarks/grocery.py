@@ -3,13 +3,14 @@ one of the twelve.
 
     questions.jsonl
         {"question_id": 0, "image": "000000.png", "text": "List only the fruit in this image ...",
-         "target": ["apple"], "nutrition": [{"name": "apple", "nutrition": {"calories": 52, ...}}]}
+         "target": ["apple"], "nutrition": [{"name": "apple", "nutrition": {"calories": 52, ...}}],
+         "fruit": ["apple", "banana", ...]}
     images/000000.png
 
 The answer must parse as JSON: a list of objects (or one object), each with a `name`. The headline
 is the share of pictures whose answer parses and names nothing but fruit of that picture, at least
 one where there is one; `exact` also wants every fruit; `nutrition` also wants the table's four
-numbers for each.
+numbers for each; `names_fruit_alone` only wants names out of `fruit`, all that counts as fruit.
 """
 
 import json
@@ -17,9 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from components.data.pocket.things import FRUIT
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 from components.evaluation.scoring.metrics import MeanAccuracy
 
 NOT_JSON = "not JSON"
@@ -37,8 +37,7 @@ class Grocery(MeanAccuracy):
     def read(self, root: Path) -> list[Question]:
         path = root / "questions.jsonl"
         questions = []
-        for index, row in enumerate(read_jsonl(path), start=1):
-            where = f"{path}:{index}"
+        for where, row in located_rows(path):
             image = str(field(row, "image", where))
             questions.append(
                 Question(
@@ -49,7 +48,10 @@ class Grocery(MeanAccuracy):
                     image_path=str(_picture(root, image)),
                     group=image,
                     max_new_tokens=self.max_new_tokens,
-                    meta={"objects": row.get("nutrition") or []},
+                    meta={
+                        "objects": row.get("nutrition") or [],
+                        "fruit": field(row, "fruit", where),
+                    },
                 )
             )
         return questions
@@ -70,7 +72,10 @@ class Grocery(MeanAccuracy):
         names = [_names(prediction) for prediction in predictions]
         shown = [set(prediction.question.target) for prediction in predictions]
         exact = [found == truth for found, truth in zip(names, shown, strict=True)]
-        fruit = [found is not None and found <= set(FRUIT) for found in names]
+        fruit = [
+            found is not None and found <= set(prediction.question.meta["fruit"])
+            for found, prediction in zip(names, predictions, strict=True)
+        ]
         full = [e and _nutrition_right(p) for e, p in zip(exact, predictions, strict=True)]
         return {
             "parses": 100.0 * sum(found is not None for found in names) / total,

@@ -35,7 +35,7 @@ from components.evaluation.benchmark import (
     Prediction,
     Question,
 )
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_json
 from components.evaluation.judge.offline_proxy import word_f1
 from components.evaluation.scoring.metrics import ratio, tally
 
@@ -66,8 +66,7 @@ class LlavaBench:
         references = _by(root / "answers_gpt4.jsonl", "question_id", "text")
         rules = _rules(root / "rule.json")
         questions = []
-        for index, row in enumerate(read_jsonl(path), start=1):
-            where = f"{path}:{index}"
+        for where, row in located_rows(path):
             key, image = str(field(row, "question_id", where)), str(field(row, "image", where))
             category = str(field(row, "category", where))
             rule = _found(rules, f"llava_bench_{category}", where, "rule.json")
@@ -203,8 +202,7 @@ def _answer(name: str, text: str) -> str:
 def _by(path: Path, key: str, value: str) -> dict[str, str]:
     """Return one field by another of a JSON lines file; lists of sentences become lines."""
     result = {}
-    for index, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}:{index}"
+    for where, row in located_rows(path):
         text = field(row, value, where)
         result[str(field(row, key, where))] = "\n".join(text) if isinstance(text, list) else text
     return result

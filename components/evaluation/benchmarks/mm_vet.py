@@ -30,7 +30,7 @@ from components.evaluation.benchmark import (
     Prediction,
     Question,
 )
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_json
 from components.evaluation.judge.mm_vet_prompt import VERSION, grading_prompt
 from components.evaluation.judge.offline_proxy import word_f1
 from components.evaluation.scoring.metrics import MeanAccuracy, tally
@@ -195,10 +195,10 @@ def _official_runs(predictions: Sequence[Prediction]) -> FloatArray:
 
 def _prompts(path: Path, entries: dict[str, Any]) -> dict[str, dict[str, Any]]:
     prompts = {}
-    for index, row in enumerate(read_jsonl(path), start=1):
-        key = f"{ID_PREFIX}{field(row, 'question_id', f'{path}:{index}')}"
+    for where, row in located_rows(path):
+        key = f"{ID_PREFIX}{field(row, 'question_id', where)}"
         if key not in entries:
-            raise DataError(f"{path}:{index}: mm-vet.json has no {key!r}; use files of one release")
+            raise DataError(f"{where}: mm-vet.json has no {key!r}; use files of one release")
         prompts[key] = row
     return prompts
 

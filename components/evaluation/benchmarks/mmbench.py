@@ -14,12 +14,9 @@ rules find nothing. Prompt as in llava/eval/model_vqa_mmbench.py at c121f04: hin
 options, then the letter line.
 """
 
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.choice_sheet import ChoiceSheet
-from components.evaluation.scoring.circular import ROTATION, CircularChoice
-
-__all__ = ["BENCHMARK", "FORMAT_LINE", "ROTATION", "SUBMISSIONS"]
-
-FORMAT_LINE = "Answer with the option's letter from the given choices directly."
+from components.evaluation.scoring.circular import CircularChoice
 
 
 class Mmbench(CircularChoice):
@@ -27,7 +24,7 @@ class Mmbench(CircularChoice):
     title = "MMBench"
     folder = "mmbench"
     table = "mmbench_dev_20230712.tsv"
-    format_line = FORMAT_LINE
+    format_line = OPTION_LETTER
     published = {  # arXiv 2310.03744 table 4
         "LLaVA-1.5-7B": 64.3, "LLaVA-1.5-13B": 67.7, "LLaVA-1.5-13B-HD": 68.8,
         "InstructBLIP-8B": 36.0, "Shikra-13B": 58.8, "IDEFICS-9B": 48.2, "IDEFICS-80B": 54.5,

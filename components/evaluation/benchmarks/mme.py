@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 from components.evaluation.scoring.metrics import ratio, tally
 
-FORMAT_LINE = "Answer the question using a single word or phrase."
 OFFICIAL_LINE = "Please answer yes or no."
 PERCEPTION = (
     "existence", "count", "position", "color", "posters",
@@ -54,8 +54,7 @@ class Mme:
         prompted = root / "llava_mme.jsonl"
         answers = _read_answers(root / _RELEASE)
         questions = []
-        for index, row in enumerate(read_jsonl(prompted), start=1):
-            where = f"{prompted}:{index}"
+        for where, row in located_rows(prompted):
             key, prompt = str(field(row, "question_id", where)), field(row, "text", where)
             subtask, stem = row.get("category") or key.split("/")[0], Path(key).stem
             text = _bare(prompt)
@@ -148,7 +147,7 @@ def _odd_pictures(predictions: Sequence[Prediction]) -> int:
 
 def _bare(text: str) -> str:
     """Return the question without response-format lines; single spaces, as some files have two."""
-    return " ".join(text.replace(FORMAT_LINE, " ").replace(OFFICIAL_LINE, " ").split())
+    return " ".join(text.replace(SHORT_ANSWER, " ").replace(OFFICIAL_LINE, " ").split())
 
 
 def _picture(release: Path, name: str) -> Path:

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
-from components.evaluation.files import field, read_jsonl
+from components.evaluation.files import field, located_rows
 from components.evaluation.scoring.metrics import ratio, tally
 
-FORMAT_LINE = "Answer the question using a single word or phrase."
 SPLITS = ("random", "popular", "adversarial")
 _TP, _FP, _FN, _TN = range(4)
 
@@ -51,21 +51,19 @@ class Pope:
         labels: dict[tuple[str, str, str], dict[str, Any]] = {}
         for split in SPLITS:
             path = root / f"coco_pope_{split}.json"
-            for index, row in enumerate(read_jsonl(path), start=1):
-                where = f"{path}:{index}"
+            for where, row in located_rows(path):
                 key = (split, field(row, "image", where), field(row, "text", where))
                 labels[key] = {**row, "label": field(row, "label", where)}
         prompted = root / "llava_pope_test.jsonl"
         if not prompted.exists():
             return [
-                self._question(root, split, row, f"{text}\n{FORMAT_LINE}", row)
+                self._question(root, split, row, f"{text}\n{SHORT_ANSWER}", row)
                 for (split, _, text), row in labels.items()
             ]
         questions = []
-        for index, row in enumerate(read_jsonl(prompted), start=1):
-            where = f"{prompted}:{index}"
+        for where, row in located_rows(prompted):
             split, prompt = field(row, "category", where), field(row, "text", where)
-            key = (split, field(row, "image", where), prompt.removesuffix(FORMAT_LINE).strip())
+            key = (split, field(row, "image", where), prompt.removesuffix(SHORT_ANSWER).strip())
             if key not in labels:
                 raise DataError(
                     f"{where}: no label in coco_pope_{split}.json for {key[1]} and {key[2]!r}; "

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Counts, FloatArray, Prediction, Question
 from components.evaluation.files import field, read_json
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by, tally
 
-FORMAT_LINE = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCDE"
 FAILED = "FAILED"
 IMAGE_TOKEN = "<image>"
@@ -86,7 +86,7 @@ class Scienceqa(MeanAccuracy):
         return Question(
             id=key,
             benchmark=self.name,
-            prompt=f"{text.replace(IMAGE_TOKEN, '').strip()}\n{FORMAT_LINE}",
+            prompt=f"{text.replace(IMAGE_TOKEN, '').strip()}\n{OPTION_LETTER}",
             target=LETTERS[answer],
             image_path=str(root / "images" / "test" / image) if image else None,
             max_new_tokens=self.max_new_tokens,

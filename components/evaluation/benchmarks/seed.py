@@ -28,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_json
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import Answer, Written, joined
 
 log = logging.getLogger(__name__)
 
-FORMAT_LINE = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCD"
 
 
@@ -133,8 +133,7 @@ def _annotations(path: Path) -> tuple[list[dict[str, Any]], dict[Any, str]]:
 
 def _prompts(path: Path) -> dict[int | str, dict[str, str]]:
     prompts = {}
-    for index, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}:{index}"
+    for where, row in located_rows(path):
         key = _as_number(str(field(row, "question_id", where)))
         prompts[key] = {name: str(field(row, name, where)) for name in ("text", "image")}
     return prompts
@@ -150,7 +149,7 @@ def _as_number(key: str) -> int | str:
 
 def _prompt(row: dict[str, Any], where: str) -> str:
     options = [f"{letter}. {field(row, f'choice_{letter.lower()}', where)}" for letter in LETTERS]
-    return "\n".join([str(field(row, "question", where)), *options, FORMAT_LINE])
+    return "\n".join([str(field(row, "question", where)), *options, OPTION_LETTER])
 
 
 def _image(row: dict[str, Any], key: str, where: str) -> str:

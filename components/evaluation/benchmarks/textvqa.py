@@ -21,11 +21,10 @@ from typing import Any
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_list
 from components.evaluation.scoring.answers import leave_one_out, normalise_evalai
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 
-FORMAT_LINE = "Answer the question using a single word or phrase."
 OCR_LINE = "Reference OCR token:"
 
 
@@ -45,10 +44,7 @@ class Textvqa(MeanAccuracy):
     def read(self, root: Path) -> list[Question]:
         annotated = root / "TextVQA_0.5.1_val.json"
         prompted = root / "llava_textvqa_val_v051_ocr.jsonl"
-        value = read_json(annotated)
-        entries = value.get("data") if isinstance(value, dict) else None
-        if not isinstance(entries, list):
-            raise DataError(f"{annotated}: expected an object with a list 'data'")
+        entries = read_list(annotated, "data")
         annotations = {
             (
                 str(field(entry, "image_id", f"{annotated}[{index}]")),
@@ -57,8 +53,7 @@ class Textvqa(MeanAccuracy):
             for index, entry in enumerate(entries)
         }
         questions = []
-        for index, row in enumerate(read_jsonl(prompted), start=1):
-            where = f"{prompted}:{index}"
+        for where, row in located_rows(prompted):
             prompt, image = field(row, "text", where), field(row, "image", where)
             key = (Path(image).stem, question_of(prompt))
             if key not in annotations:  # the original's rows carry the image id as question_id

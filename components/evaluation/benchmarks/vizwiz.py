@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import MAY_BE_UNANSWERABLE, SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
 from components.evaluation.files import field, read_json
 from components.evaluation.scoring.answers import leave_one_out, normalise_evalai, normalise_vizwiz
-from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
+from components.evaluation.scoring.metrics import MeanAccuracy, percent_by, percent_by_meta
 from components.evaluation.submissions import (
     Answer,
     Written,
@@ -37,8 +38,6 @@ from components.evaluation.submissions import (
     write_json,
 )
 
-INSUFFICIENT_LINE = "When the provided information is insufficient, respond with 'Unanswerable'."
-FORMAT_LINE = "Answer the question using a single word or phrase."
 UNANSWERABLE = "unanswerable"
 
 
@@ -72,7 +71,7 @@ class Vizwiz(MeanAccuracy):
         return Question(
             id=image,  # the official rows have no other name, and a picture has one question
             benchmark=self.name,
-            prompt=f"{field(row, 'question', where)}\n{INSUFFICIENT_LINE}\n{FORMAT_LINE}",
+            prompt=f"{field(row, 'question', where)}\n{MAY_BE_UNANSWERABLE}\n{SHORT_ANSWER}",
             target=[str(field(human, "answer", where)) for human in answers],
             image_path=str(root / "val" / image),
             group=image,
@@ -88,18 +87,13 @@ class Vizwiz(MeanAccuracy):
 
     def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         details = {
-            **percent_by(predictions, lambda p: _labelled("answer_type", p)),
+            **percent_by_meta(predictions, "answer_type"),
             **percent_by(predictions, _answerable),
             **_unanswerability(predictions),
         }
         both = [_both_sides(prediction) for prediction in predictions]
         details["both_sides_normalised"] = 100.0 * sum(both) / len(both) if both else 0.0
         return details
-
-
-def _labelled(name: str, prediction: Prediction) -> str | None:
-    value = prediction.question.meta.get(name)
-    return f"{name}/{value}" if value else None
 
 
 def _answerable(prediction: Prediction) -> str | None:

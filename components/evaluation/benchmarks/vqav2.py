@@ -25,16 +25,16 @@ tool normalises neither side.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Prediction, Question
-from components.evaluation.files import field, read_json, read_jsonl
+from components.evaluation.files import field, located_rows, read_list, read_prompts
 from components.evaluation.scoring.answers import (
-    flatten,
     leave_one_out,
     normalise_evalai,
     normalise_vqa,
+    one_line,
 )
 from components.evaluation.scoring.metrics import MeanAccuracy, percent_by
 from components.evaluation.submissions import (
@@ -44,8 +44,6 @@ from components.evaluation.submissions import (
     read_unanswered,
     write_json,
 )
-
-FORMAT_LINE = "Answer the question using a single word or phrase."
 
 
 class Vqav2(MeanAccuracy):
@@ -64,25 +62,20 @@ class Vqav2(MeanAccuracy):
     def read(self, root: Path) -> list[Question]:
         asked = root / "v2_OpenEnded_mscoco_val2014_questions.json"
         answered = root / "v2_mscoco_val2014_annotations.json"
-        prompted = root / "llava_vqav2_val.jsonl"
         annotations = {
             field(row, "question_id", str(answered)): row
-            for row in _listed(answered, "annotations")
+            for row in read_list(answered, "annotations")
         }
-        prompts = (
-            {row.get("question_id"): row for row in read_jsonl(prompted)}
-            if prompted.exists()
-            else {}
-        )
+        prompts = read_prompts(root / "llava_vqav2_val.jsonl")
         questions = []
-        for index, entry in enumerate(_listed(asked, "questions")):
+        for index, entry in enumerate(read_list(asked, "questions")):
             where = f"{asked}[{index}]"
             key = field(entry, "question_id", where)
             if key not in annotations:
                 raise DataError(
                     f"{where}: {answered} does not annotate question {key}; use files of one split"
                 )
-            annotation, row = annotations[key], prompts.get(key, {})
+            annotation, row = annotations[key], prompts.get(str(key), {})
             image = (
                 row.get("image") or f"COCO_val2014_{int(field(entry, 'image_id', where)):012d}.jpg"
             )
@@ -90,7 +83,7 @@ class Vqav2(MeanAccuracy):
                 Question(
                     id=str(key),
                     benchmark=self.name,
-                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{FORMAT_LINE}",
+                    prompt=row.get("text") or f"{field(entry, 'question', where)}\n{SHORT_ANSWER}",
                     target=[field(human, "answer", where) for human in annotation["answers"]],
                     image_path=str(root / "val2014" / image),
                     group=image,
@@ -104,7 +97,7 @@ class Vqav2(MeanAccuracy):
         return normalise_evalai(raw)
 
     def score(self, answer: str, question: Question) -> float:
-        answer, humans = flatten(answer), [flatten(human) for human in question.target]
+        answer, humans = one_line(answer), [one_line(human) for human in question.target]
         if len(set(humans)) > 1:
             answer, humans = normalise_vqa(answer), [normalise_vqa(human) for human in humans]
         return leave_one_out(answer, humans)
@@ -113,14 +106,6 @@ class Vqav2(MeanAccuracy):
         return percent_by(
             predictions, lambda prediction: prediction.question.meta.get("answer_type")
         )
-
-
-def _listed(path: Path, name: str) -> list[dict[str, Any]]:
-    value = read_json(path)
-    rows = value.get(name) if isinstance(value, dict) else None
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: expected an object with a list {name!r}")
-    return rows
 
 
 class Vqav2TestDev:
@@ -139,10 +124,7 @@ class Vqav2TestDev:
 
     def write(self, root: Path, answers: Iterable[Answer], path: Path) -> Written:
         whole = root / "llava_vqav2_mscoco_test2015.jsonl"
-        keys = [
-            field(row, "question_id", f"{whole}:{index}")
-            for index, row in enumerate(read_jsonl(whole), start=1)
-        ]
+        keys = [field(row, "question_id", where) for where, row in located_rows(whole)]
         found = joined(self.name, [str(key) for key in keys], answers, complete=False)
         # An empty answer is written as it is: the processor would not change it.
         rows = [

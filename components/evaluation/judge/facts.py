@@ -13,7 +13,7 @@ from components.evaluation.benchmark import Benchmark, JudgedBenchmark, Judgemen
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgeFacts:
     """The judge of a set of predictions; empty where none was asked."""
 
     model: str = ""
@@ -26,14 +26,14 @@ def judged_by(
     benchmark: Benchmark,
     predictions: Sequence[Prediction],
     controls: Sequence[Prediction] = (),
-) -> Judged:
+) -> JudgeFacts:
     """Return who judged the predictions, and how many of the judgements cannot be used.
 
     Failures of the controls' predictions are told in the note alone.
     """
     found = [(p.question, j) for p in predictions for j in p.judgements]
     if not found or not isinstance(benchmark, JudgedBenchmark):
-        return Judged()
+        return JudgeFacts()
     failed_controls = sum(
         benchmark.grade((j,), p.question) is None for p in controls for j in p.judgements
     )
@@ -54,10 +54,10 @@ def judged_by(
         if model == benchmark.official_judge
         else f"the published figures were judged by {benchmark.official_judge}",
     )
-    return Judged(model, prompt, len(failed), "; ".join(part for part in parts if part))
+    return JudgeFacts(model, prompt, len(failed), "; ".join(part for part in parts if part))
 
 
-def comparable_judges(a: Judged, b: Judged, a_path: str, b_path: str) -> None:
+def comparable_judges(a: JudgeFacts, b: JudgeFacts, a_path: str, b_path: str) -> None:
     """Raise DataError when two sets of predictions were not judged alike."""
     if (a.model, a.prompt) != (b.model, b.prompt):
         by = [f"{s.model} ({s.prompt})" if s.model else "no judge (offline proxy)" for s in (a, b)]

@@ -79,15 +79,15 @@ def normalise_evalai(text: str) -> str:
 
 def normalise_vqa(text: str) -> str:
     """Return the answer as the VQA tool leaves it when the ten humans disagree."""
-    return _words(_punctuation(flatten(text)), CONTRACTIONS)
+    return _words(_punctuation(one_line(text)), CONTRACTIONS)
 
 
 def normalise_vizwiz(text: str) -> str:
     """Return the answer as the VizWiz API leaves a prediction ("didnt" -> "didn`t")."""
-    return _words(_punctuation(flatten(text)), VIZWIZ_CONTRACTIONS)
+    return _words(_punctuation(one_line(text)), VIZWIZ_CONTRACTIONS)
 
 
-def flatten(text: str) -> str:
+def one_line(text: str) -> str:
     """Return the text on one line, without outer white space."""
     return text.strip().replace("\n", " ").replace("\t", " ").strip()
 

@@ -50,6 +50,16 @@ def percent_by(
     return {name: 100.0 * sum(scores) / len(scores) for name, scores in sorted(groups.items())}
 
 
+def percent_by_meta(predictions: Sequence[Prediction], name: str) -> dict[str, float]:
+    """Return the same by a field of the questions' `meta`, each label behind its name."""
+
+    def label(prediction: Prediction) -> str | None:
+        value = prediction.question.meta.get(name)
+        return f"{name}/{value}" if value else None
+
+    return percent_by(predictions, label)
+
+
 class MeanAccuracy:
     """The headline of most benchmarks: the mean score of the questions, in percent. Missing answers
     score 0.

@@ -24,7 +24,7 @@ from components.evaluation.benchmark import (
 )
 from components.evaluation.config import BenchmarkScores
 from components.evaluation.files import field, read_json, read_jsonl
-from components.evaluation.judge.facts import Judged, judged_by, read_judgements
+from components.evaluation.judge.facts import JudgeFacts, judged_by, read_judgements
 from components.evaluation.judge.offline_proxy import OfflineProxy, scored_as
 from components.evaluation.scoring.statistics import Headline, compare, interval
 
@@ -241,7 +241,7 @@ def _question(row: dict[str, Any], where: str) -> Question:
 
 
 def _note(
-    benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int, judged: Judged
+    benchmark: Benchmark, maximum: float, num_missing: int, num_questions: int, judged: JudgeFacts
 ) -> str:
     counted = (
         benchmark.missing_rule if isinstance(benchmark, LeavesMissingOut) else "count as wrong"

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from components.core.errors import DataError
 from components.core.logs import new_table
-from components.evaluation.judge.facts import Judged, comparable_judges, judged_by
+from components.evaluation.judge.facts import JudgeFacts, comparable_judges, judged_by
 from components.evaluation.scoring.score import read_predictions
 from components.evaluation.scoring.statistics import t_quantile
 
@@ -79,7 +79,7 @@ def _read(folders: Sequence[str | Path]) -> tuple[str, str, tuple[float, ...]]:
     percents: list[float] = []
     asked: dict[str, str] = {}
     name = title = ""
-    first = Judged()
+    first = JudgeFacts()
     for folder in folders:
         benchmark, predictions = read_predictions(folder)
         questions = {each.question.id: each.question.prompt for each in predictions}

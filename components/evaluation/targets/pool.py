@@ -23,8 +23,7 @@ from ray.exceptions import RayActorError, RayError
 from components.core.errors import ClusterError
 from components.evaluation.benchmark import Question
 from components.evaluation.config import EvaluationConfig
-from components.evaluation.targets.allocation import keep_freed_memory
-from components.evaluation.targets.checkpoint import CheckpointTarget, Target
+from components.evaluation.targets.checkpoint import CheckpointTarget, Target, keep_freed_memory
 
 log = logging.getLogger(__name__)
 

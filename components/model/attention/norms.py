@@ -27,13 +27,6 @@ def fuse_norms(model: nn.Module) -> int:
     return len(norms)
 
 
-def plain_norms(model: nn.Module) -> None:
-    """Take back what `fuse_norms` did."""
-    for module in model.modules():
-        if type(module).__name__ in FUSABLE:
-            vars(module).pop("forward", None)
-
-
 def one_kernel(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """Return the normed states; keeps its half-precision input for the backward pass."""
     return functional.rms_norm(states, weight.shape, weight, epsilon)

@@ -1,7 +1,7 @@
 """Model folders of others become ours: the original layout, the hub's llava-hf, a connector alone.
 
 In: a folder of one of these layouts, where needed with the folders of the parts it lacks. Out: a
-folder that `checkpoint.load` reads, with the same weights bit for bit. One that was exported by us
+folder that `load_checkpoint` reads, with the same weights bit for bit. One that was exported by us
 comes back as it was, from its folder `lavaflow/`; any other gets its vocabulary rows and small
 files as `build_llava` and `checkpoint.save` make them, from the seed alone.
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from components.model.build import ROW_MULTIPLE
 from components.model.convert.keys import EMBEDDING_ROWS, HEAD_ROWS
 from components.model.convert.weights import Stored
+from components.model.sizes.shapes import ROW_MULTIPLE
 from components.model.tokenizer import IMAGE_TOKEN, PAD_TOKEN
 
 

@@ -19,7 +19,7 @@ from components.model.sizes.part_shapes import ConnectorShape, LanguageShape, Vi
 from components.model.tower import hidden_state
 
 ROW_MULTIPLE = 64
-"""Vocabulary rows are padded to this multiple (`build.ROW_MULTIPLE`, which imports torch)."""
+"""Vocabulary rows are padded to this multiple, as in the llava-hf checkpoints (32,064 rows)."""
 NEW_TOKENS = ("<image>", "<pad>")
 """Tokens that a LLaVA adds to its language model's (`tokenizer.load_tokenizer`)."""
 

@@ -1,8 +1,8 @@
 """A checkpoint that answers chat requests: the same sample path as training, then decoding.
 
 In: a checkpoint folder and `ChatRequest`s. Out: answers as async streams of text. A question passes
-`conversation.render`, `tokens.encode` and `images.load` exactly as a training sample does, so the
-served prompt has the token ids that training gave the same turn. No HTTP here, no Ray.
+`conversation.render`, `tokens.encode` and `images.load_image` exactly as a training sample does, so
+the served prompt has the token ids that training gave the same turn. No HTTP here, no Ray.
 """
 
 import asyncio

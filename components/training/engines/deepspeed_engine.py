@@ -51,7 +51,7 @@ def import_deepspeed(use_gpu: bool) -> Any:
 
 
 class DeepSpeedEngine:
-    """A DeepSpeed ZeRO engine; the same steps as `PlainEngine`, split over the ranks."""
+    """A DeepSpeed ZeRO engine: the steps of torch's optimizer, split over the ranks."""
 
     def __init__(
         self, module: SummedLoss, config: StageConfig, world_size: int, names: dict[int, str]

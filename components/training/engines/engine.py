@@ -1,7 +1,7 @@
-"""What takes a stage's forward, backward and optimizer steps, with and without DeepSpeed.
+"""What takes a stage's forward, backward and optimizer steps.
 
-In: a module that gives the loss of a batch, an optimizer. Out: the `Engine` that `loop.train_step`
-drives. `PlainEngine` is one process with torch alone; DeepSpeed's is in `deepspeed_engine.py`.
+In: a module that gives the loss of a batch. Out: the `Engine` that `loop.train_step` drives, and
+the optimizer that it steps. DeepSpeed's engine is in `deepspeed_engine.py`.
 """
 
 from contextlib import nullcontext
@@ -15,7 +15,6 @@ from components.core.errors import TrainingError
 if TYPE_CHECKING:
     from components.data.loader.loader import Batch
     from components.training.config import StageConfig
-    from components.training.engines.master_weights import MasterWeights
 
 RATE_SCALE = "rate_scale"
 """What a parameter group's learning rate is multiplied by."""
@@ -64,47 +63,6 @@ class SummedLoss(nn.Module):
         return output.loss_sum.float(), output.row_sums
 
 
-class PlainEngine:
-    """The engine of one process without DeepSpeed: torch's optimizer and nothing else.
-
-    Weights in bf16 want `MasterWeights` around it.
-    """
-
-    def __init__(
-        self,
-        module: SummedLoss,
-        optimizer: "torch.optim.Optimizer | MasterWeights",
-        gradient_clipping: float,
-    ):
-        self.module = module
-        self._optimizer = optimizer
-        self._clipping = gradient_clipping
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-
-    def accumulate(self, piece: "Batch", scale: float, last: bool) -> Tensor:
-        """Run forward and backward on `scale` times the summed loss; return the rows' sums."""
-        loss, row_sums = self.module(piece)
-        (loss * scale).backward()
-        return row_sums
-
-    def evaluate(self, piece: "Batch") -> Tensor:
-        """Return the rows' sums of the token loss without learning from them."""
-        self.module.eval()
-        with torch.no_grad():
-            _, row_sums = self.module(piece)
-        self.module.train()
-        return row_sums
-
-    def apply(self, learning_rate: float) -> float:
-        """Clip, step the optimizer, clear the gradients; return the norm before clipping."""
-        # clip_grad_norm_ scales by limit / (norm + 1e-6), as DeepSpeed does; no limit is infinity.
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clipping or float("inf"))
-        set_learning_rate(self._optimizer, learning_rate)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return norm.item()
-
-
 def optimizer_for(module: nn.Module, config: "StageConfig") -> torch.optim.Optimizer:
     """Return AdamW over the parameters that learn; only matrices decay (as Hugging Face does)."""
     scale = 1.0
@@ -129,9 +87,7 @@ def optimizer_for(module: nn.Module, config: "StageConfig") -> torch.optim.Optim
     )
 
 
-def set_learning_rate(
-    optimizer: "torch.optim.Optimizer | MasterWeights", learning_rate: float
-) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Give every parameter group this learning rate, scaled as the group says."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group.get(RATE_SCALE, 1.0)

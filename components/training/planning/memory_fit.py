@@ -12,7 +12,6 @@ from typing import Any
 from components.core.errors import ConfigError
 from components.model.sizes.shapes import LlavaShapes
 from components.training.config import StageConfig
-from components.training.engines.deepspeed_config import plan_batches
 from components.training.planning.memory import GIB, MemoryEstimate, estimate
 
 LORA_RANK = 128
@@ -65,31 +64,16 @@ class Stage:
     def largest_micro_batch(
         self, gpu_bytes: int, num_workers: int | None = None, **changes: Any
     ) -> int:
-        """Return the largest micro-batch that fits, 0 where none does."""
+        """Return the largest micro-batch that fits at an unchanged global batch, 0 for none.
+
+        It divides a worker's share of the global batch, so accumulation makes up the rest.
+        """
         share = self.config.global_batch // (num_workers or self.num_workers)
         for size in _divisors(share):
             changed = {**changes, "micro_batch": size, "pack_tokens": None}
             if self.estimate(num_workers, **changed).total <= self.room(gpu_bytes):
                 return size
         return 0
-
-
-def largest_micro_batch(
-    shapes: LlavaShapes,
-    config: StageConfig,
-    num_workers: int,
-    gpu_bytes: int,
-    tokens_per_sample: float,
-    images_per_sample: float = 1.0,
-) -> int:
-    """Return the largest micro-batch that fits into a GPU at an unchanged global batch, 0 for none.
-
-    It divides a worker's share of the global batch, so accumulation makes up the rest. Raises
-    ConfigError when the workers cannot share the global batch.
-    """
-    plan_batches(config.with_(micro_batch=1), num_workers)
-    stage = Stage(shapes, config, num_workers, tokens_per_sample, images_per_sample)
-    return stage.largest_micro_batch(gpu_bytes)
 
 
 def fit(
@@ -105,11 +89,13 @@ def fit(
 
     Raises ConfigError as `check_fits` when no micro-batch fits.
     """
-    sizes = (num_workers, gpu_bytes, tokens_per_sample, images_per_sample)
     try:
-        check_fits(shapes, config, *sizes)
+        check_fits(shapes, config, num_workers, gpu_bytes, tokens_per_sample, images_per_sample)
     except ConfigError:
-        size = 0 if config.pack_tokens else largest_micro_batch(shapes, config, *sizes)
+        if config.pack_tokens:
+            raise
+        stage = Stage(shapes, config, num_workers, tokens_per_sample, images_per_sample)
+        size = stage.largest_micro_batch(gpu_bytes)
         if not size:
             raise
         return config.with_(micro_batch=size)

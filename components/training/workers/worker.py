@@ -20,11 +20,10 @@ from components.core.store_faults import guarded
 from components.model.sizes.flops import peak_flops
 from components.training.checkpoints.checkpointing import Progress, SavedState
 from components.training.checkpoints.saving import StageCheckpoints, latest_checkpoint, sweep
-from components.training.curves import Arithmetic, Interval
+from components.training.curves import Arithmetic, LogInterval
 from components.training.engines.precision import autocasts
 from components.training.materials import BatchSource, OpenedModel
 from components.training.planning.disk import disk_need, dry_save
-from components.training.schedule import learning_rate
 from components.training.workers.imports import import_transformers
 from components.training.workers.job import FINAL, WorkerJob
 from components.training.workers.ranks import AcrossRanks, join_ranks, leave_ranks
@@ -187,12 +186,12 @@ class _Stage:
     def _train(self, watchdog: Watchdog) -> None:
         import ray.train
 
-        from components.training.loop import seed_step, train_step
+        from components.training.loop import learning_rate, seed_step, train_step
 
         config = self.config
         batches = self.batches.batches(self.step)
         arithmetic = self._arithmetic()
-        interval = Interval(arithmetic=arithmetic)
+        interval = LogInterval(arithmetic=arithmetic)
         checkpoints = StageCheckpoints(self.job, self.ranks, self.scratch, self.num_steps)
         while self.step < self.num_steps:
             watchdog.feed()
@@ -230,7 +229,7 @@ class _Stage:
                     watchdog.feed()
                     point["validation/loss"] = self._validate(self.validation)
                 report |= {"point": point}
-                logs, interval = True, Interval(arithmetic=arithmetic)
+                logs, interval = True, LogInterval(arithmetic=arithmetic)
             if logs:
                 ray.train.report(report)
             self._publish(checkpoints, wait=saves)
@@ -244,10 +243,10 @@ class _Stage:
 
     def _validate(self, batches: BatchSource) -> float:
         """Return the loss of the held-out rows."""
-        from components.training.loop import evaluate
+        from components.training.loop import validation_loss
 
         try:
-            loss = evaluate(self.engine, batches.batches(0), self.micro_batch, self.ranks)
+            loss = validation_loss(self.engine, batches.batches(0), self.micro_batch, self.ranks)
         except LavaflowError as error:
             if error is not self.ranks.agreed:
                 raise

@@ -12,17 +12,17 @@ from PIL import Image
 
 from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import ImageSpec, PrepareConfig
-from components.data.conversation import render, transcript
+from components.data.conversation import render
 from components.data.gallery.page import gallery_page
 from components.data.gallery.samples import View, show_own, show_prepared, spans_of
-from components.data.images import load
+from components.data.images import load_image
 from components.data.own.forms import open_own
 from components.data.prepare.passes import prepare
 from components.data.records import Turn
 from components.data.tokens import encode
 from components.model.tokenizer import load_tokenizer
 from tests.browser import NEEDS_CHROMIUM, browse, measured, measuring
-from tests.data.samples import jpeg, llava_row, put, write_captions
+from tests.data.samples import jpeg, llava_row, put, transcript, write_captions
 
 ACT = "<script>document.title='acted'</script><img src=x onerror=\"document.title='acted'\">"
 TINY = Path(__file__).parents[3] / "workflows/tiny_base/language_model"
@@ -85,7 +85,7 @@ def test_counts_of_all_rows(own, view):
 
 def test_samples_are_what_training_gets(own, view):
     one, _, text, cut = show_own(own, view, number=9).samples
-    assert np.array_equal(one.pixels, load(own.image_root / "coco/a.jpg", view.image))
+    assert np.array_equal(one.pixels, load_image(own.image_root / "coco/a.jpg", view.image))
     segments = render(
         [
             *(Turn("human", "What is this?"), Turn("gpt", "a cat")),
@@ -122,7 +122,7 @@ def test_prepared_data_is_shown_as_it_was_prepared(tmp_path, view):
     assert gallery.num_rows == 6
     for sample in gallery.samples:
         path = tmp_path / "raw" / sample.where
-        assert np.array_equal(sample.pixels, load(path, gallery.view.image))
+        assert np.array_equal(sample.pixels, load_image(path, gallery.view.image))
         assert [span.kind for span in sample.spans] == ["prompt", "image", "answer"]
     with pytest.raises(ArtifactError, match="run prepare first"):
         show_prepared(tmp_path, view, number=3)
@@ -137,7 +137,7 @@ def test_the_page_holds_the_very_pixels_and_escapes_all_text(own, view):
     assert page.count("<mark>") == 1 + 5  # the legend and five answers
     encoded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
     pictures = [Image.open(BytesIO(base64.b64decode(data))) for data in encoded]
-    expected = load(own.image_root / "coco/a.jpg", view.image)
+    expected = load_image(own.image_root / "coco/a.jpg", view.image)
     assert np.array_equal(np.asarray(pictures[0]).transpose(2, 0, 1), expected)
     assert not re.search(r"(src|href)=\"?https?:", page)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from components.core.errors import ConfigError, DataError
 from components.data.config import PrepareConfig
-from components.data.images import load
+from components.data.images import load_image
 from components.data.loader.loader import Loader
 from components.data.prepare.passes import prepare
 from components.data.tokens import IGNORE_INDEX
@@ -68,7 +68,7 @@ def test_a_global_batch_does_not_depend_on_ranks_or_restarts(
         # Each rank begins at the step at once, as after a restart.
         shares = [rank.batches(start_step=start) for rank in ranks]
         for step, batches in enumerate(zip(*shares, strict=True), start):
-            parts = [rank.rank_rows(step) for rank in ranks]
+            parts = [list(chain(*rank.rank_packs(step))) for rank in ranks]
             assert sorted(chain(*parts)) == sorted(whole.global_rows(step))
             seen = [zip(batch.sources, batch.sample_ids, strict=True) for batch in batches]
             assert sorted(chain(*seen)) == expected[step]
@@ -135,7 +135,9 @@ def test_pixels_belong_to_their_rows(folder):
     one = loader(folder, 5, stage="pretrain")
     for batch in (*one.batches(), one.batch(0)):
         for name, pixels in zip(batch.sample_ids, batch.pixels, strict=True):
-            assert torch.equal(pixels, torch.from_numpy(load(jpeg(int(name)), one.spec.image)))
+            assert torch.equal(
+                pixels, torch.from_numpy(load_image(jpeg(int(name)), one.spec.image))
+            )
 
 
 @pytest.mark.parametrize("options", [{"cache_bytes": 0}, {"num_threads": 3}])
@@ -186,13 +188,14 @@ def test_packs_are_the_global_batch_within_the_budget(folder, world_size):
 
 def test_the_ranks_labels_add_up_to_the_global_number(folder):
     ranks = [loader(folder, 8, rank=rank, world_size=2) for rank in range(2)]
-    for step in range(ranks[0].num_steps):
+    alone = loader(folder, 8)
+    for step in range(alone.num_steps):
         total = sum(rank.batch(step).num_supervised for rank in ranks)
-        assert total == ranks[0].global_supervised(step)
+        assert total == alone.batch(step).num_supervised
 
 
 def test_ranks_that_do_not_divide_the_batch_differ_by_one(folder):
-    sizes = [len(loader(folder, 8, rank=rank, world_size=3).rank_rows(0)) for rank in range(3)]
+    sizes = [len(loader(folder, 8, rank=rank, world_size=3).rank_packs(0)[0]) for rank in range(3)]
     assert sizes == [3, 3, 2]
 
 
@@ -223,7 +226,7 @@ def test_images_outside_the_prepared_data_need_their_folder(folder, tmp_path):
     one = Loader(tmp_path, 4, PAD_ID)
     elsewhere = Loader(tmp_path, 4, PAD_ID, image_root=folder / "raw")
     embedded = loader(folder, 4, stage="pretrain")
-    rows = one.rank_rows(0)
+    (rows,) = one.rank_packs(0)
     assert torch.equal(one.batch(0).pixels, elsewhere.batch(0).pixels)
     for row in rows:
         assert np.array_equal(one._pixels(row), embedded._pixels(row))
@@ -245,7 +248,7 @@ def test_the_incomplete_batch_is_taken_where_all_rows_count(folder):
             for rank in range(world_size)
         ]
         assert {len(rank) for rank in ranks} == {3}  # 20, 20 and 8 of 48 rows
-        seen = [row for rank in ranks for step in range(3) for row in rank.rank_rows(step)]
+        seen = [row for rank in ranks for step in range(3) for row in chain(*rank.rank_packs(step))]
         assert sorted(seen) == list(range(48))
     # 47 of 48 rows leave one for 47 + 1 ranks' worth of a batch: too few to share.
     assert len(loader(folder, 47, world_size=2, drop_last=False)) == 1

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import ConfigError
-from components.data.loader.packing import idle_share, plan_packs
+from components.data.loader.packing import plan_packs
+
+
+def idle_share(lengths, plan):
+    """The share of token places in which a rank waits for the longest pack of its step."""
+    places = 0
+    for micro_step in zip(*plan, strict=True):
+        tokens = [sum(lengths[position] for position in pack) for pack in micro_step]
+        places += max(tokens) * len(tokens)
+    return 1 - sum(lengths) / places if places else 0.0
 
 
 @given(

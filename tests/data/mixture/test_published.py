@@ -3,7 +3,7 @@
 import pytest
 
 from components.data.config import KNOWN_SOURCES, MIXTURE_SOURCES
-from components.data.mixture.published import PUBLISHED_ROWS, differences, published_rows
+from components.data.mixture.published import PUBLISHED_ROWS, published_rows, unlike_published
 from components.data.prepare.summary import Summary
 from components.data.records import Rejected
 
@@ -38,9 +38,9 @@ def test_the_images_add_up_as_counted_by_prefix():
 
 
 def test_a_difference_is_told_and_a_part_is_not():
-    assert differences(PUBLISHED_ROWS) == []
-    assert differences({"vqav2": 4, "sharegpt": 20_000, "grocery": 250}) == []
-    assert differences({"ocrvqa": 79_645, "gqa": 72_140}) == [
+    assert unlike_published(PUBLISHED_ROWS) == []
+    assert unlike_published({"vqav2": 4, "sharegpt": 20_000, "grocery": 250}) == []
+    assert unlike_published({"ocrvqa": 79_645, "gqa": 72_140}) == [
         "ocrvqa has 79,645 rows where LLaVA-1.5 has 80,000 (-0.4%)"
     ]
 
@@ -48,8 +48,8 @@ def test_a_difference_is_told_and_a_part_is_not():
 @pytest.mark.parametrize("pilot", [0.01, 0.1, 0.5])
 def test_a_pilot_is_compared_with_its_share(pilot):
     kept = {name: published_rows(name, pilot) for name in PUBLISHED_ROWS}
-    assert differences(kept, pilot) == []
-    (sentence,) = differences({**kept, "gqa": published_rows("gqa", pilot) * 2}, pilot)
+    assert unlike_published(kept, pilot) == []
+    (sentence,) = unlike_published({**kept, "gqa": published_rows("gqa", pilot) * 2}, pilot)
     assert "gqa" in sentence
     assert "+100.0%" in sentence
 

@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from components.core.errors import DataError
 from components.data.config import MIXTURE_SOURCES, MixtureConfig
 from components.data.mixture.rules import (
-    DESCRIBE_REGION,
-    LOCATE_REGION,
-    OPTION_LETTER,
     RESPONSE_FORMATS,
-    SHORT_ANSWER,
-    build_mixture,
     merge_questions,
     one_caption,
     region_segments,
@@ -25,10 +20,16 @@ from components.data.mixture.rules import (
     sampled_regions,
 )
 from components.data.records import Record, Rejected, Turn, check_turns
-from components.data.sources import llava_mix665k, okvqa, vqav2
+from components.data.response_formats import (
+    DESCRIBE_REGION,
+    LOCATE_REGION,
+    OPTION_LETTER,
+    SHORT_ANSWER,
+)
+from components.data.sources import llava, vqa
 from components.data.sources.annotations import Caption, MultipleChoice, QuestionAnswer, Region
-from components.data.sources.boxes import Box, text_to_box
-from tests.data.samples import llava_row, put
+from components.data.sources.boxes import Box, box_to_text
+from tests.data.samples import build_mixture, llava_row, put
 
 
 def counts(rows):
@@ -101,12 +102,8 @@ def write_books(root: Path, images: list[int]) -> None:
 
 
 write_questions = {
-    "vqav2": lambda root, images: write_pair(
-        root, (f"vqav2/{vqav2.QUESTIONS}", f"vqav2/{vqav2.ANNOTATIONS}"), images
-    ),
-    "okvqa": lambda root, images: write_pair(
-        root, (f"okvqa/{okvqa.QUESTIONS}", f"okvqa/{okvqa.ANNOTATIONS}"), images
-    ),
+    "vqav2": lambda root, images: write_pair(root, vqa.VQAV2_FILES, images),
+    "okvqa": lambda root, images: write_pair(root, vqa.OKVQA_FILES, images),
     "ocrvqa": write_books,
 }
 image_of = {
@@ -157,11 +154,11 @@ def test_regions_are_cut_into_short_segments_and_none_is_lost(count, segment_tur
     assert len({record.id for record in records}) == len(records)
     for number, (question, answer) in enumerate(pairs):
         if question.text.startswith(DESCRIBE_REGION):
-            assert text_to_box(question.text) == box
+            assert question.text == f"{DESCRIBE_REGION}: {box_to_text(box)}"
             assert answer.text == f"cat {number}"
         else:
             assert question.text == f"{LOCATE_REGION}: cat {number}"
-            assert text_to_box(answer.text) == box
+            assert answer.text == box_to_text(box)
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
@@ -221,7 +218,7 @@ def test_every_source_is_read_from_its_official_files(raw):
 
 def test_the_released_mixture_is_read_as_it_is(raw):
     built = list(build_mixture(raw, MixtureConfig(), 0))
-    put(raw / llava_mix665k.FILE, [released_row(row) for row in built])
+    put(raw / llava.MIX665K, [released_row(row) for row in built])
     read = list(build_mixture(raw, MixtureConfig(sources=("llava_mix665k",)), 0))
     assert [(row.id, row.image, row.turns) for row in read] == [
         (row.id, row.image, row.turns) for row in built

@@ -8,7 +8,7 @@ from components.core.errors import DataError
 from components.data import images
 from components.data.own.check import check
 from components.data.own.forms import open_own
-from components.data.prepare.summary import kind_of
+from components.data.prepare.summary import reason_kind
 from tests.data.samples import jpeg, llava_row, put
 from tests.data.test_images import bomb
 
@@ -137,5 +137,5 @@ def test_rows_are_counted_as_they_pass(tmp_path):
     ],
 )
 def test_reasons_of_a_kind_are_counted_together(one, other):
-    assert kind_of(one) == kind_of(other)
-    assert kind_of("turn 1: empty answer") != kind_of("turn 0: empty question")
+    assert reason_kind(one) == reason_kind(other)
+    assert reason_kind("turn 1: empty answer") != reason_kind("turn 0: empty question")

@@ -14,6 +14,7 @@ from components.data.own.forms import open_own
 from components.data.prepare.passes import prepare
 from components.data.raw import json_files
 from components.data.records import Record, Rejected
+from components.data.response_formats import ONE_SENTENCE
 from components.data.shards import ImageReader, RowReader
 from tests.data.samples import IMAGE_TOKEN_ID, jpeg, llava_row, put
 from tests.data.test_chat import chat
@@ -142,7 +143,7 @@ def test_every_form_gives_the_same_samples(tmp_path, write):
 def test_captions_get_the_prompt_of_captions(tmp_path):
     put(tmp_path / "metadata.csv", 'file_name,text\na.jpg,"a cat, or\n""a dog"""\n')
     (record,), _ = split(open_own(tmp_path).rows())
-    assert record.turns[0].text == image_table.CAPTION_QUESTION
+    assert record.turns[0].text == ONE_SENTENCE
     assert record.turns[1].text == 'a cat, or\n"a dog"'
 
 

@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 
 from components.data.config import CAPTION_SOURCES, KNOWN_SOURCES, MixtureConfig
-from components.data.mixture.rules import build_mixture
 from components.data.pocket.files.books import GENRES, SPLITS, genre_of
 from components.data.pocket.scenes.scene import SCENE_PX, box, render, sign_box
 from components.data.records import Record, Rejected, check_turns
-from components.data.sources import llava_mix665k, ocrvqa, okvqa, refcoco, visual_genome
-from components.data.sources.boxes import from_square
+from components.data.sources import llava, ocrvqa, refcoco, visual_genome, vqa
 from tests.data.pocket.conftest import SMALL
 from tests.data.pocket.reading import truth
+from tests.data.samples import build_mixture
+from tests.data.sources.test_boxes import from_square
 
 
 @pytest.mark.parametrize("source", KNOWN_SOURCES)
@@ -28,8 +28,8 @@ def test_every_source_is_read_from_end_to_end(world, source):
 
 
 def test_okvqa_answers_are_true_and_told_by_most(world):
-    annotations = world.json(f"okvqa/{okvqa.ANNOTATIONS}")["annotations"]
-    rows = list(okvqa.read(world.root))
+    annotations = world.json(vqa.OKVQA_FILES[1])["annotations"]
+    rows = list(vqa.read_okvqa(world.root))
     assert len(rows) == len({row.image for row in rows}) == 40
     for row, annotation in zip(rows, annotations, strict=True):
         assert row.answer == truth(world.scenes[row.image], row.question)
@@ -99,10 +99,10 @@ def test_the_sign_fills_its_box(world):
 
 
 def test_the_released_mixture_has_several_data_sets_and_text_only_rows(world):
-    raw = world.json(llava_mix665k.FILE)
+    raw = world.json(llava.MIX665K)
     assert {row["model"] for row in raw if "image" not in row} == {""}
     assert not [row for row in raw if "image" in row and "model" in row]
-    rows = list(llava_mix665k.read(world.root))
+    rows = list(llava.read_mix665k(world.root))
     folders = Counter(row.image.split("/")[0] if row.image else None for row in rows)
     assert folders == {"coco": 80, "ocr_vqa": 30, "vg": 20, None: 10}
 

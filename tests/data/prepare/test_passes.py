@@ -10,8 +10,7 @@ from components.core.errors import ArtifactError, ConfigError, DataError
 from components.data.config import PrepareConfig, PreparedData
 from components.data.prepare.parts import Reporter
 from components.data.prepare.passes import prepare
-from components.data.prepared import read_prepared
-from components.data.shards import ImageReader, RowReader
+from components.data.shards import ImageReader, RowReader, read_prepared
 from components.data.tokens import IGNORE_INDEX
 from tests.data.samples import (
     IMAGE_TOKEN_ID,

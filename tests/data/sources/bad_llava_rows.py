@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.data.sources import llava_instruct, llava_mix665k, llava_pretrain, sharegpt
+from components.data.sources import llava, sharegpt
 from tests.data.samples import llava_row, put
 
 
@@ -60,23 +60,23 @@ LLAVA_BAD: dict[str, tuple[Any, str, str]] = {
 
 LLAVA_SOURCES = {
     "llava_pretrain": Source(
-        llava_pretrain.read,
+        llava.read_pretrain,
         ("llava_pretrain/blip_laion_cc_sbu_558k.json",),
         lambda root, rows: put(root / "llava_pretrain/blip_laion_cc_sbu_558k.json", rows),
         lambda n: llava_row(f"r{n}", f"0/{n}.jpg", "<image>\nq", f"a{n}"),
         LLAVA_BAD,
     ),
     "llava_instruct": Source(
-        llava_instruct.read,
+        llava.read_instruct,
         ("llava_instruct/llava_instruct_150k.json",),
         lambda root, rows: put(root / "llava_instruct/llava_instruct_150k.json", rows),
         lambda n: llava_row(f"r{n}", f"{n}.jpg", "q\n<image>", f"a{n}", "q", "a"),
         LLAVA_BAD,
     ),
     "llava_mix665k": Source(
-        llava_mix665k.read,
-        (llava_mix665k.FILE,),
-        lambda root, rows: put(root / llava_mix665k.FILE, rows),
+        llava.read_mix665k,
+        (llava.MIX665K,),
+        lambda root, rows: put(root / llava.MIX665K, rows),
         lambda n: llava_row(f"r{n}", f"coco/train2017/{n}.jpg", "<image>\nq", f"a{n}"),
         {
             **LLAVA_BAD,

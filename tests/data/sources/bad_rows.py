@@ -13,11 +13,10 @@ from components.data.sources import (
     aokvqa,
     gqa,
     ocrvqa,
-    okvqa,
     refcoco,
     textcaps,
     visual_genome,
-    vqav2,
+    vqa,
 )
 from tests.data.samples import (
     book,
@@ -45,8 +44,8 @@ def write_vqav2(root: Path, rows: list[Any]) -> None:
     annotations = [{"question_id": n, "multiple_choice_answer": f"a{n}"} for n in range(9)]
     annotations[6]["multiple_choice_answer"] = ""
     annotations[5]["multiple_choice_answer"] = 5
-    put(root / "vqav2" / vqav2.QUESTIONS, {"questions": rows})
-    put(root / "vqav2" / vqav2.ANNOTATIONS, {"annotations": annotations})
+    put(root / vqa.VQAV2_FILES[0], {"questions": rows})
+    put(root / vqa.VQAV2_FILES[1], {"annotations": annotations})
 
 
 def write_ok(root: Path, rows: list[Any]) -> None:
@@ -95,8 +94,8 @@ def with_id(bad: dict[str, tuple[Any, str, str]], name: str) -> dict[str, tuple[
 SOURCES = {
     **LLAVA_SOURCES,
     "vqav2": Source(
-        vqav2.read,
-        (f"vqav2/{vqav2.QUESTIONS}", f"vqav2/{vqav2.ANNOTATIONS}"),
+        vqa.read_vqav2,
+        vqa.VQAV2_FILES,
         write_vqav2,
         lambda n: {"question_id": n, "image_id": n, "question": f"q{n}?"},
         {
@@ -108,8 +107,8 @@ SOURCES = {
         },
     ),
     "okvqa": Source(
-        okvqa.read,
-        (f"okvqa/{okvqa.QUESTIONS}", f"okvqa/{okvqa.ANNOTATIONS}"),
+        vqa.read_okvqa,
+        vqa.OKVQA_FILES,
         write_ok,
         ok_question,
         {

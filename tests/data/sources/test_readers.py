@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from components.core.errors import DataError
 from components.data.records import BadRecord, Record, Rejected
-from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqav2
-from components.data.sources.boxes import Box, from_square
+from components.data.sources import aokvqa, fields, gqa, refcoco, sharegpt, textcaps, vqa
+from components.data.sources.boxes import Box
 from tests.data.samples import llava_row, put
+from tests.data.sources.test_boxes import from_square
 
 
 def split(rows):
@@ -30,9 +31,9 @@ def test_vqav2_rejects_what_it_cannot_pair(tmp_path):
         "text",
     ]
     answers = [{"question_id": n, "multiple_choice_answer": "yes"} for n in (1, 3, 4)]
-    put(tmp_path / "vqav2" / vqav2.QUESTIONS, {"questions": questions})
-    put(tmp_path / "vqav2" / vqav2.ANNOTATIONS, {"annotations": answers})
-    good, reasons = split(vqav2.read(tmp_path))
+    put(tmp_path / vqa.VQAV2_FILES[0], {"questions": questions})
+    put(tmp_path / vqa.VQAV2_FILES[1], {"annotations": answers})
+    good, reasons = split(vqa.read_vqav2(tmp_path))
     assert [(row.image, row.answer) for row in good] == [("coco/train2017/000000000009.jpg", "yes")]
     assert reasons == [
         "no annotation in v2_mscoco_train2014_annotations.json",
@@ -51,9 +52,9 @@ def test_a_damaged_annotation_costs_its_question_only(tmp_path):
         "text",
         {"question_id": 3, "multiple_choice_answer": "no"},
     ]
-    put(tmp_path / "vqav2" / vqav2.QUESTIONS, {"questions": [*questions, questions[3]]})
-    put(tmp_path / "vqav2" / vqav2.ANNOTATIONS, {"annotations": answers})
-    good, reasons = split(vqav2.read(tmp_path))
+    put(tmp_path / vqa.VQAV2_FILES[0], {"questions": [*questions, questions[3]]})
+    put(tmp_path / vqa.VQAV2_FILES[1], {"annotations": answers})
+    good, reasons = split(vqa.read_vqav2(tmp_path))
     assert [(row.id, row.answer) for row in good] == [("0", "yes"), ("3", "no")]
     assert reasons == [
         "`multiple_choice_answer` is list; expected text",

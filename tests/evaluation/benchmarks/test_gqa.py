@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.gqa import BENCHMARK, FORMAT_LINE
+from components.evaluation.benchmarks.gqa import BENCHMARK
 from components.evaluation.scoring.score import predict, summarise
 
 
@@ -34,7 +35,7 @@ def test_reading_and_sub_scores(gqa_root: Path) -> None:
     folder = gqa_root / "eval" / "gqa"
     questions = BENCHMARK.read(folder)
     assert len(questions) == 12
-    assert questions[0].prompt == f"Which number is it, asked 0?\n{FORMAT_LINE}"
+    assert questions[0].prompt == f"Which number is it, asked 0?\n{SHORT_ANSWER}"
     right = {q.id: q.target for q in questions if q.meta["structural"] == "query"}
     scores = summarise(BENCHMARK, predict(BENCHMARK, questions, {**dict.fromkeys("x"), **right}))
     assert scores.headline_percent == 50.0

@@ -11,10 +11,11 @@ from components.evaluation.scoring.score import predict, summarise
 APPLE = {"name": "apple", "nutrition": {"calories": 52}}
 PEAR = {"name": "pear", "nutrition": {"calories": 57}}
 BREAD = {"name": "bread", "nutrition": {}}
+META = {"objects": [APPLE, PEAR], "fruit": ["apple", "pear"]}
 
 
 def asked(*shown: str) -> Question:
-    return Question("q", "grocery", "?", list(shown), meta={"objects": [APPLE, PEAR]})
+    return Question("q", "grocery", "?", list(shown), meta=META)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,9 @@ def test_nutrition_must_be_the_tables() -> None:
     wrong = predict(BENCHMARK, [asked("apple")], {"q": '[{"name": "apple", "nutrition": {}}]'})
     assert summarise(BENCHMARK, right).details["nutrition"] == 100.0
     assert summarise(BENCHMARK, wrong).details["nutrition"] == 0.0
+
+
+@pytest.mark.parametrize(("named", "share"), [([PEAR], 100.0), ([APPLE, BREAD], 0.0)])
+def test_fruit_that_is_not_in_the_picture_is_fruit(named: list[object], share: float) -> None:
+    (prediction,) = predict(BENCHMARK, [asked("apple")], {"q": json.dumps(named)})
+    assert BENCHMARK.details([prediction])["names_fruit_alone"] == share

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.mmbench import BENCHMARK, FORMAT_LINE, ROTATION
+from components.evaluation.benchmarks.mmbench import BENCHMARK
+from components.evaluation.scoring.circular import ROTATION
 from components.evaluation.scoring.score import predict, summarise
 
 COLUMNS = (
@@ -83,7 +85,9 @@ def write(root: Path, num_questions: int = 3, shared_picture: bool = False) -> P
 
 def test_prompts_follow_the_originals_script(tmp_path: Path) -> None:
     first, second = BENCHMARK.read(write(tmp_path))[:2]
-    assert first.prompt == (f"Look closely.\nHow many, 0?\nA. one\nB. two\nC. three\n{FORMAT_LINE}")
+    assert first.prompt == (
+        f"Look closely.\nHow many, 0?\nA. one\nB. two\nC. three\n{OPTION_LETTER}"
+    )
     assert second.prompt.startswith("How many, 1?\nA. one")
     assert first.image_bytes == b"picture 0"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
-from components.evaluation.benchmarks.mme import BENCHMARK, FORMAT_LINE
+from components.data.response_formats import SHORT_ANSWER
+from components.evaluation.benchmarks.mme import BENCHMARK
 from components.evaluation.scoring.score import predict, summarise
 
 
@@ -52,7 +53,7 @@ def write(
                 {
                     "question_id": name,
                     "image": name,
-                    "text": f"Is it {number}?\n{FORMAT_LINE}",
+                    "text": f"Is it {number}?\n{SHORT_ANSWER}",
                     "category": subtask,
                 }
                 for number in (n + 1, n)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
-from components.evaluation.benchmarks.pope import BENCHMARK, FORMAT_LINE, SPLITS
+from components.data.response_formats import SHORT_ANSWER
+from components.evaluation.benchmarks.pope import BENCHMARK, SPLITS
 from components.evaluation.scoring.score import predict, summarise
 
 
@@ -54,7 +55,7 @@ def write(root: Path, per_split: int = 4, order: int = 1, with_prompts: bool = T
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (root / f"coco_pope_{split}.json").write_text(text)
         for row in rows:
-            prompt = f"{row['text']}\n{FORMAT_LINE}"
+            prompt = f"{row['text']}\n{SHORT_ANSWER}"
             number = len(prompts)
             prompts.append({**row, "question_id": number, "text": prompt, "category": split})
     if with_prompts:
@@ -70,7 +71,7 @@ def test_labels_are_found_whatever_the_order(tmp_path: Path) -> None:
     for question in backward:
         assert question.target == forward[question.id].target
         assert question.target == ("no" if question.prompt.split("?")[0][-1] in "13" else "yes")
-    assert next(iter(forward.values())).prompt.endswith(f"?\n{FORMAT_LINE}")
+    assert next(iter(forward.values())).prompt.endswith(f"?\n{SHORT_ANSWER}")
 
 
 def test_the_prompt_is_the_same_without_the_originals_question_file(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.scienceqa import BENCHMARK, FAILED, FORMAT_LINE
+from components.evaluation.benchmarks.scienceqa import BENCHMARK, FAILED
 from components.evaluation.scoring.comparison import compare_models
 from components.evaluation.scoring.score import predict, summarise, write_predictions
 
@@ -102,7 +103,7 @@ def write(root: Path, with_prompts: bool = True) -> Path:
 def test_only_the_test_split_is_asked_with_the_letter_line_at_the_end(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     assert [question.id for question in questions] == TEST
-    options = f"Which is it?\nA. this\nB. that\nC. neither\n{FORMAT_LINE}"
+    options = f"Which is it?\nA. this\nB. that\nC. neither\n{OPTION_LETTER}"
     assert questions[0].prompt == options
     assert questions[1].prompt == f"Context: Read this.\n{options}"
     assert questions[0].image_path is None

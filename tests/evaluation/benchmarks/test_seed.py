@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import OPTION_LETTER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.seed import BENCHMARK, FORMAT_LINE
+from components.evaluation.benchmarks.seed import BENCHMARK
 from components.evaluation.scoring.score import predict, summarise
 
 DIMENSIONS = {
@@ -55,7 +56,7 @@ def llava(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         made.append(
             {
                 "image": image,
-                "text": f"Question {key}?\n{options}\n{FORMAT_LINE}",
+                "text": f"Question {key}?\n{options}\n{OPTION_LETTER}",
                 "category": names[kind],
                 "question_id": int(key) if key.isdigit() else key,
             }

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.textvqa import BENCHMARK, FORMAT_LINE, question_of
+from components.evaluation.benchmarks.textvqa import BENCHMARK, question_of
 
 ANSWERS = ["nous les gosses", "Dakota", "dakota", "The Dakota.", "two", "2", "2", "x", "y", "z"]
 
@@ -31,9 +32,9 @@ def test_scores(raw: str, expected: float) -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        f"What Brand?\nReference OCR token: A, B\n{FORMAT_LINE}",
-        f"Reference OCR token: A, B\nWhat Brand?\n{FORMAT_LINE}",
-        f"What Brand?\n{FORMAT_LINE}",
+        f"What Brand?\nReference OCR token: A, B\n{SHORT_ANSWER}",
+        f"Reference OCR token: A, B\nWhat Brand?\n{SHORT_ANSWER}",
+        f"What Brand?\n{SHORT_ANSWER}",
     ],
 )
 def test_the_question_is_found_in_the_prompt(prompt: str) -> None:
@@ -56,7 +57,7 @@ def write(root: Path) -> Path:
         {
             "question_id": "abc",  # the original writes the picture's id here
             "image": "abc.jpg",
-            "text": f"{text}\nReference OCR token: D\n{FORMAT_LINE}",
+            "text": f"{text}\nReference OCR token: D\n{SHORT_ANSWER}",
         }
         for text in ("what year?", "what brand?")
     ]
@@ -68,7 +69,7 @@ def write(root: Path) -> Path:
 def test_rows_join_on_picture_and_question(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     assert [(q.id, q.target[0]) for q in questions] == [("8", "1999"), ("7", "dakota")]
-    assert questions[0].prompt == f"what year?\nReference OCR token: D\n{FORMAT_LINE}"
+    assert questions[0].prompt == f"what year?\nReference OCR token: D\n{SHORT_ANSWER}"
     assert str(questions[0].image_path).endswith("train_images/abc.jpg")
 
 

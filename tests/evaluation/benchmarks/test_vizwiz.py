@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import MAY_BE_UNANSWERABLE, SHORT_ANSWER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.vizwiz import BENCHMARK, FORMAT_LINE, INSUFFICIENT_LINE
+from components.evaluation.benchmarks.vizwiz import BENCHMARK
 from components.evaluation.scoring.score import predict, summarise
 
 
@@ -63,8 +64,8 @@ def write(root: Path, rows: Any) -> Path:
 
 def test_prompts_carry_the_unanswerable_line(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path, ROWS))
-    assert questions[0].prompt == f"What is this, 0?\n{INSUFFICIENT_LINE}\n{FORMAT_LINE}"
-    assert INSUFFICIENT_LINE.endswith("respond with 'Unanswerable'.")
+    assert questions[0].prompt == f"What is this, 0?\n{MAY_BE_UNANSWERABLE}\n{SHORT_ANSWER}"
+    assert MAY_BE_UNANSWERABLE.endswith("respond with 'Unanswerable'.")
     assert str(questions[0].image_path).endswith("val/VizWiz_val_00000000.jpg")
     assert len({question.cluster for question in questions}) == 4
 

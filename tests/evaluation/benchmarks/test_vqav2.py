@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from components.core.errors import DataError
+from components.data.response_formats import SHORT_ANSWER
 from components.evaluation.benchmark import Question
-from components.evaluation.benchmarks.vqav2 import BENCHMARK, FORMAT_LINE
+from components.evaluation.benchmarks.vqav2 import BENCHMARK
 
 
 def score(raw: str, humans: list[str]) -> float:
@@ -62,7 +63,7 @@ def write(root: Path, prompts: bool) -> Path:
             {
                 "question_id": q["question_id"],
                 "image": f"COCO_val2014_{q['image_id']:012d}.jpg",
-                "text": f"{q['question']}\n{FORMAT_LINE}",
+                "text": f"{q['question']}\n{SHORT_ANSWER}",
                 "category": "default",
             }
             for q in asked[::-1]
@@ -82,7 +83,7 @@ def test_questions_are_the_same_with_and_without_the_originals_file(tmp_path: Pa
     assert [(q.id, q.prompt, q.group) for q in with_file] == [
         (q.id, q.prompt, q.group) for q in without
     ]
-    assert without[0].prompt == f"Q0?\n{FORMAT_LINE}"
+    assert without[0].prompt == f"Q0?\n{SHORT_ANSWER}"
     assert str(without[0].image_path).endswith("val2014/COCO_val2014_000000000042.jpg")
     assert [q.meta["answer_type"] for q in without[:2]] == ["other", "yes/no"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from components.core.errors import DataError
 from components.evaluation.benchmark import Judgement, Prediction, Question, get_benchmark
-from components.evaluation.judge.facts import Judged, judged_by, read_judgements
+from components.evaluation.judge.facts import JudgeFacts, judged_by, read_judgements
 
 QUESTION = Question("v1_0", "mm_vet", "?", "a", meta={"question": "?", "capability": ["rec"]})
 
@@ -21,8 +21,8 @@ def test_failures_are_told_by_kind_and_those_of_the_controls_apart() -> None:
     assert (found.model, found.prompt, found.num_failures) == ("j", "p", 2)
     assert "2 of 3 judgements failed (1 without a grade, 1 not to be had)" in found.note
     assert "1 judgements of the controls failed" in found.note
-    assert judged_by(get_benchmark("mm_vet"), [prediction()]) == Judged()
-    assert judged_by(get_benchmark("gqa"), [good]) == Judged()
+    assert judged_by(get_benchmark("mm_vet"), [prediction()]) == JudgeFacts()
+    assert judged_by(get_benchmark("gqa"), [good]) == JudgeFacts()
 
 
 @pytest.mark.parametrize(

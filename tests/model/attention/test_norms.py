@@ -9,7 +9,7 @@ from transformers.models.auto import CONFIG_MAPPING
 
 from components.model.attention import norms
 from components.model.attention.cpu_attention import half_positions
-from components.model.attention.norms import fuse_norms, plain_norms
+from components.model.attention.norms import fuse_norms
 from components.model.attention.packed import PACKABLE
 from tests.model.attention.test_packed import SIZES
 
@@ -46,8 +46,6 @@ def test_a_model_gives_the_same_with_norms_of_one_kernel(monkeypatch, kind):
     others = dict(fused.named_parameters())
     for name, parameter in plain.named_parameters():
         torch.testing.assert_close(others[name].grad, parameter.grad, rtol=1e-4, atol=1e-5)
-    plain_norms(fused)
-    assert torch.equal(fused(input_ids=ids).last_hidden_state, results[0])
 
 
 def test_on_a_cpu_they_stay_those_of_transformers():

@@ -17,7 +17,7 @@ from transformers import (
 from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.model.build import build_llava
-from components.model.checkpoint import load, save
+from components.model.checkpoint import load_checkpoint, save
 from components.model.convert.export import CONNECTOR_FILE, export_model, import_model
 from components.model.convert.importing import Lacking
 from components.model.convert.small_files import SIDE_FOLDER
@@ -110,7 +110,7 @@ def test_the_connector_alone(
     base = Lacking(vision_tower_path, language_model_path)
     back = import_model(there, tmp_path / "back", base)
     assert bits(back) == bits(ours)
-    assert load(back).template == "plain"
+    assert load_checkpoint(back).template == "plain"
     shutil.rmtree(there / SIDE_FOLDER)
     rebuilt = import_model(there, tmp_path / "rebuilt", base, template="plain", seed=5)
     assert bits(rebuilt) == bits(ours)
@@ -147,7 +147,7 @@ def test_names_of_the_hub(folder: Path, tmp_path: Path) -> None:
 def test_plain_transformers_reads_the_hub_layout(folder: Path, tmp_path: Path) -> None:
     path = export_model(folder, tmp_path / "hf", "llava-hf")
     model = LlavaForConditionalGeneration.from_pretrained(path, dtype=torch.float32).eval()
-    assert torch.equal(logits(model), logits(load(folder).model))
+    assert torch.equal(logits(model), logits(load_checkpoint(folder).model))
     processor = LlavaProcessor.from_pretrained(path)
     ours = LlavaProcessor.from_pretrained(folder)
     assert processor.image_processor.to_dict() == ours.image_processor.to_dict()
@@ -159,11 +159,11 @@ def test_the_picture_settings_come_from_the_hub_folder(
     foreign: Foreign, image_spec: ImageSpec, tmp_path: Path
 ) -> None:
     theirs = foreign("llava-hf")
-    assert load(import_model(theirs, tmp_path / "padded")).image_spec == image_spec
+    assert load_checkpoint(import_model(theirs, tmp_path / "padded")).image_spec == image_spec
     path = theirs / "preprocessor_config.json"
     values = json.loads(path.read_text())
     path.write_text(json.dumps({**values, "do_pad": False}))
-    assert load(import_model(theirs, tmp_path / "cut")).image_spec.aspect == "crop"
+    assert load_checkpoint(import_model(theirs, tmp_path / "cut")).image_spec.aspect == "crop"
     path.write_text(json.dumps({**values, "crop_size": {"height": 14, "width": 14}}))
     with pytest.raises(CheckpointError, match="pictures of 14 px"):
         import_model(theirs, tmp_path / "other")

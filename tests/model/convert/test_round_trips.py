@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, CLIPVisionModel, LlavaForConditionalGene
 from components.core.errors import CheckpointError
 from components.data.config import ImageSpec
 from components.model.build import build_llava
-from components.model.checkpoint import load, save
+from components.model.checkpoint import load_checkpoint, save
 from components.model.convert.export import Layout, export_model, import_model
 from components.model.convert.importing import Lacking
 from components.model.convert.small_files import ROWS_FILE, SIDE_FOLDER
@@ -37,7 +37,7 @@ def test_our_folder_comes_back_bit_for_bit(layout: Layout, folder: Path, tmp_pat
     assert bits(back) == bits(folder)
     assert small_files(back) == small_files(folder)
     assert not list(back.glob(SIDE_FOLDER))
-    loaded = load(back)
+    loaded = load_checkpoint(back)
     assert (loaded.template, loaded.extra) == ("plain", {"stage": "finetune"})
 
 
@@ -50,7 +50,7 @@ def test_a_foreign_folder_comes_back_bit_for_bit(
     ours = import_model(theirs, tmp_path / "ours", lacking)
     again = export_model(ours, tmp_path / "again", layout)
     assert bits(again) == bits(theirs)
-    loaded = load(ours)
+    loaded = load_checkpoint(ours)
     assert loaded.template == "vicuna_v1"
     assert (loaded.image_spec.size_px, loaded.image_spec.aspect) == (28, "pad")
 
@@ -66,7 +66,7 @@ def test_logits_are_equal(
     """Also for a folder of others, whose new rows only the new tokens' logits depend on."""
     lacking = Lacking(vision_tower_path) if layout == "original" else None
     ours = import_model(foreign(layout), tmp_path / "ours", lacking)
-    assert torch.equal(logits(load(ours).model), logits(load(folder).model))
+    assert torch.equal(logits(load_checkpoint(ours).model), logits(load_checkpoint(folder).model))
 
 
 def test_trimmed_rows_come_back(folder: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_new_rows_are_those_of_build(
     shutil.rmtree(theirs / SIDE_FOLDER)
     again = import_model(theirs, tmp_path / "again", Lacking(vision_tower_path), seed=5)
     assert bits(again) == bits(ours)
-    assert load(again).tokenizer.get_vocab() == parts.tokenizer.get_vocab()
+    assert load_checkpoint(again).tokenizer.get_vocab() == parts.tokenizer.get_vocab()
     other = import_model(theirs, tmp_path / "other", Lacking(vision_tower_path), seed=6)
     assert bits(other) != bits(ours)
 
@@ -132,7 +132,7 @@ def test_the_published_model_type_is_read_too(
     theirs = foreign("original")
     config = json.loads((theirs / "config.json").read_text())
     (theirs / "config.json").write_text(json.dumps({**config, "model_type": "llava"}))
-    load(import_model(theirs, tmp_path / "ours", Lacking(vision_tower_path)))
+    load_checkpoint(import_model(theirs, tmp_path / "ours", Lacking(vision_tower_path)))
 
 
 def test_an_official_folder_needs_the_tower(
@@ -148,7 +148,7 @@ def test_an_official_folder_needs_the_tower(
         import_model(theirs, tmp_path / "none")
     ours = import_model(theirs, tmp_path / "ours", Lacking(vision_tower_path))
     tower = CLIPVisionModel.from_pretrained(vision_tower_path).state_dict()
-    found = load(ours).model.model.vision_tower.state_dict()
+    found = load_checkpoint(ours).model.model.vision_tower.state_dict()
     assert all(torch.equal(found[name], weight) for name, weight in tower.items())
 
 

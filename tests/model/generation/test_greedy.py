@@ -10,9 +10,9 @@ from torch import Tensor
 
 from components.core.errors import DataError
 from components.data.config import ImageSpec
-from components.data.images import normalise
 from components.model.build import LlavaParts
-from components.model.checkpoint import Loaded, load, save
+from components.model.checkpoint import Loaded, load_checkpoint, save
+from components.model.embed import normalise_pixels
 from components.model.generation import greedy as generate
 from components.model.generation import prefix_sharing as beginnings
 from components.model.generation.greedy import embed_distinct, generate_greedy
@@ -23,7 +23,7 @@ NEW = 12
 
 @pytest.fixture
 def loaded(parts: LlavaParts, image_spec: ImageSpec, tmp_path: Path) -> Loaded:
-    return load(save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1"))
+    return load_checkpoint(save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1"))
 
 
 @pytest.fixture
@@ -54,7 +54,11 @@ def uncached(loaded: Loaded, ids: list[int], image: Tensor | None, limit: int) -
     for token in ids:
         row += [token] * (loaded.patches_per_image if token == loaded.image_token_id else 1)
     answer: list[int] = []
-    values = None if image is None else normalise(image.unsqueeze(0), loaded.image_spec)
+    values = (
+        None
+        if image is None
+        else normalise_pixels(image.unsqueeze(0), loaded.image_spec, torch.float32)
+    )
     with torch.inference_mode():
         while len(answer) < limit:
             logits = loaded.model(

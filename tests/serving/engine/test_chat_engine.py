@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from components.data.conversation import render
-from components.data.images import load as load_image
+from components.data.images import load_image
 from components.data.records import Turn
 from components.data.tokens import encode
-from components.model.checkpoint import Loaded
-from components.model.checkpoint import load as load_checkpoint
+from components.model.checkpoint import Loaded, load_checkpoint
 from components.model.generation.greedy import embed_distinct, generate_greedy
 from components.serving.api.chat_request import Conversation
 from components.serving.api.refusal import RequestRefused

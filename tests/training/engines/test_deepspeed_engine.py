@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from components.training.checkpoints.checkpointing import read
-from components.training.engines.engine import PlainEngine, SummedLoss, optimizer_for
-from components.training.loop import Alone, train_step
+from components.training.engines.engine import SummedLoss, optimizer_for
+from components.training.loop import train_step
+from tests.training.plain import Alone, PlainEngine
 from tests.training.tiny import stage
 from tests.training.two_ranks import STEPS
 

@@ -7,27 +7,27 @@ from typing import Any
 import pytest
 
 from components.core.errors import ConfigError
-from components.data.prepared import read_prepared
+from components.data.shards import read_prepared
 from components.model.sizes.shapes import LlavaShapes
 from components.training.materials import Materials
 from components.training.planning.memory import GIB, estimate, layer_bytes
-from components.training.planning.memory_fit import check_fits, fit, largest_micro_batch
+from components.training.planning.memory_fit import Stage, check_fits, fit
 from tests.training.full_size import FROZEN, LAYERS, LEARNING, D, F, finetune, pretrain
 
 
 def test_largest_micro_batch(shapes: LlavaShapes) -> None:
     # Without checkpointing a sample of 610 tokens keeps 32 x (16 D + 6 F) x 610 = 2.4 GiB, so 32
     # of them need 77 GiB beside 13 of weights, and 16 of them 38.
-    assert largest_micro_batch(shapes, pretrain(), 8, 80 * GIB, 610) == 16
-    assert largest_micro_batch(shapes, pretrain(), 8, 141 * GIB, 610) == 32
+    assert Stage(shapes, pretrain(), 8, 610).largest_micro_batch(80 * GIB) == 16
+    assert Stage(shapes, pretrain(), 8, 610).largest_micro_batch(141 * GIB) == 32
     recomputes = pretrain(activation_checkpointing=True)
-    assert largest_micro_batch(shapes, recomputes, 8, 80 * GIB, 610) == 32  # all of its share
-    assert largest_micro_batch(shapes, pretrain(), 8, 16 * GIB, 610) == 0  # the weights alone
+    assert Stage(shapes, recomputes, 8, 610).largest_micro_batch(80 * GIB) == 32  # all of its share
+    assert Stage(shapes, pretrain(), 8, 610).largest_micro_batch(16 * GIB) == 0  # the weights alone
     for size, fits in ((16, True), (32, False)):
         total = estimate(shapes, pretrain(micro_batch=size), 8, 610).total
         assert (total <= 80 * GIB) is fits
     with pytest.raises(ConfigError, match="cannot be shared evenly by 7 workers"):
-        largest_micro_batch(shapes, pretrain(), 7, 80 * GIB, 610)
+        Stage(shapes, pretrain(), 7, 610).largest_micro_batch(80 * GIB)
 
 
 def test_a_micro_batch_that_does_not_fit_is_lowered(shapes: LlavaShapes) -> None:

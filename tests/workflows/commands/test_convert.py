@@ -11,7 +11,7 @@ import torch
 from components.core.store import Store
 from components.data.config import ImageSpec
 from components.model.build import build_llava
-from components.model.checkpoint import load, save
+from components.model.checkpoint import load_checkpoint, save
 from components.model.convert.export import export_model
 from components.registry.versions import Registration, Registry
 from tests.conftest import BUCKET
@@ -42,7 +42,9 @@ def test_there_and_back(parts: Path, tmp_path: Path, lavaflow: Lavaflow) -> None
     assert back.returncode == 0, back.stderr
     last = back.stdout.splitlines()[-1].strip()
     assert last == "lavaflow adopt RECIPE finetune back --record record.json"
-    before, after = (load(path).model.state_dict() for path in (parts / "model", tmp_path / "back"))
+    before, after = (
+        load_checkpoint(path).model.state_dict() for path in (parts / "model", tmp_path / "back")
+    )
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -60,7 +62,7 @@ def test_the_connector_alone(parts: Path, tmp_path: Path, lavaflow: Lavaflow) ->
     base = ("--language-model", parts / "language_model", "--vision-tower", parts / "tower")
     back = lavaflow("import", "stage1", "back", *base)
     assert back.returncode == 0, back.stderr
-    assert load(tmp_path / "back").template == "vicuna_v1"
+    assert load_checkpoint(tmp_path / "back").template == "vicuna_v1"
 
 
 def test_the_tower_and_the_template_of_a_foreign_folder(
@@ -74,7 +76,7 @@ def test_the_tower_and_the_template_of_a_foreign_folder(
     words = ("--vision-tower", parts / "tower", "--template", "plain")
     result = lavaflow("import", foreign, tmp_path / "ours", *words)
     assert result.returncode == 0, result.stderr
-    assert load(tmp_path / "ours").template == "plain"
+    assert load_checkpoint(tmp_path / "ours").template == "plain"
 
 
 def test_a_registered_version_is_exported(parts: Path, tmp_path: Path, lavaflow: Lavaflow) -> None:
@@ -98,7 +100,7 @@ def test_a_folder_in_an_object_store_is_imported(
     Store(f"s3://{BUCKET}/models").upload(parts / "llava-tiny", "llava-tiny")
     result = lavaflow("import", f"s3://{BUCKET}/models/llava-tiny", tmp_path / "ours")
     assert result.returncode == 0, result.stderr
-    load(tmp_path / "ours")
+    load_checkpoint(tmp_path / "ours")
 
 
 MISTAKES = [

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from components.core.artifact import Artifact, Manifest
+from components.core.config import changes_no_result
 from components.core.errors import ConfigError
 from workflows.steps.identity.source_code import function_digest, module_digests
 
@@ -188,7 +189,7 @@ def _model_fields(model: BaseModel) -> dict[str, Any]:
     return {
         name: getattr(model, name)
         for name, field in type(model).model_fields.items()
-        if not _excluded(field.json_schema_extra)
+        if not changes_no_result(field.json_schema_extra)
     }
 
 
@@ -196,9 +197,5 @@ def _dataclass_fields(value: Any) -> dict[str, Any]:
     return {
         field.name: getattr(value, field.name)
         for field in dataclasses.fields(value)
-        if not _excluded(field.metadata)
+        if not changes_no_result(field.metadata)
     }
-
-
-def _excluded(marks: Any) -> bool:
-    return isinstance(marks, Mapping) and marks.get("identity", True) is False

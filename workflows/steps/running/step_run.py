@@ -26,7 +26,7 @@ from workflows.steps.state.layout import StepFolder
 from workflows.steps.state.leases import Lease, LeaseState, LeaseWatch
 from workflows.steps.state.owner import Owner
 from workflows.steps.state.pins import pin_for
-from workflows.steps.state.records import Hit, Miss, Record, collect_garbage, look_up, publish
+from workflows.steps.state.records import Hit, Miss, StepRecord, collect_garbage, look_up, publish
 from workflows.steps.tracker import GuardedTracker, Status
 
 log = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ class StepRun:
         assert self._lease is not None
         self._lease.confirm()
         run_id = parts.tracker.step_run_id(name)
-        record = Record(
+        record = StepRecord(
             step=name,
             key=self.folder.key,
             attempt=self._attempt,

@@ -19,7 +19,7 @@ from workflows.steps.identity.payloads import write_payload
 from workflows.steps.state.layout import StepFolder, new_attempt
 from workflows.steps.state.leases import Lease, LeaseWatch
 from workflows.steps.state.owner import Owner
-from workflows.steps.state.records import Hit, Record, look_up, publish, write_manifest
+from workflows.steps.state.records import Hit, StepRecord, look_up, publish, write_manifest
 
 
 def adopt_folder(
@@ -60,7 +60,7 @@ def adopt_folder(
         attempt = new_attempt()
         write_manifest(store, folder, attempt, manifest)
         fields = body.model_dump(mode="json", exclude={"uri", "digest"})
-        record = Record(
+        record = StepRecord(
             step=node.name,
             key=key,
             attempt=attempt,

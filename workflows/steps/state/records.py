@@ -25,7 +25,7 @@ RECORD_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Record:
+class StepRecord:
     """What is written when a step is done."""
 
     step: str
@@ -57,7 +57,7 @@ class Record:
 class Hit:
     """A finished step whose files are all there; `data` is its record as stored."""
 
-    record: Record
+    record: StepRecord
     artifact: Artifact
     data: bytes
 
@@ -69,7 +69,7 @@ class Miss:
     """
 
     reason: str
-    record: Record | None = None
+    record: StepRecord | None = None
     data: bytes | None = None
 
 
@@ -101,7 +101,7 @@ def look_up(
 
 
 def verify_record(
-    store: Store, folder: StepFolder, record: Record, thorough: bool = False
+    store: Store, folder: StepFolder, record: StepRecord, thorough: bool = False
 ) -> str | None:
     """Return which of the result's files are missing or altered, or None when it is whole."""
     try:
@@ -115,7 +115,7 @@ def verify_record(
 
 
 def published_artifact(
-    store: Store, folder: StepFolder, record: Record, returns: type[Artifact]
+    store: Store, folder: StepFolder, record: StepRecord, returns: type[Artifact]
 ) -> Artifact:
     """Return the typed artifact of a record, its address made for the present place of the
     store.
@@ -140,7 +140,9 @@ def manifest_beside(store: Store, files_path: str) -> Manifest | None:
         return None
 
 
-def publish(store: Store, folder: StepFolder, record: Record, replaces: Miss | Hit | None) -> None:
+def publish(
+    store: Store, folder: StepFolder, record: StepRecord, replaces: Miss | Hit | None
+) -> None:
     """Write the record, last. An earlier record that it replaces is kept under `superseded/`.
 
     The caller holds the lease. Raises LeaseLost when another driver published meanwhile all the
@@ -177,7 +179,7 @@ def collect_garbage(store: Store, folder: StepFolder, keep_attempt: str) -> list
     return deleted
 
 
-def _parse_record(data: bytes, where: str) -> Record:
+def _parse_record(data: bytes, where: str) -> StepRecord:
     try:
         value = json.loads(data)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -186,6 +188,6 @@ def _parse_record(data: bytes, where: str) -> Record:
     if schema != RECORD_SCHEMA:
         raise ArtifactError(f"{where}: schema {schema}, this version reads {RECORD_SCHEMA}")
     try:
-        return Record(**value)
+        return StepRecord(**value)
     except TypeError as error:
         raise ArtifactError(f"{where}: not a record ({error})") from error

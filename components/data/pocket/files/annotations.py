@@ -129,7 +129,7 @@ def write_aokvqa(
     for image_id, scene in list(coco.items())[: config.num_choice_images]:
         found: dict[str, choices.Choice] = {}
         while len(found) < config.choices_per_image:  # every scene has at least three
-            choice = choices.choose(scene, rng, rng.choices(families, weights)[0])
+            choice = choices.ask_choice(scene, rng, rng.choices(families, weights)[0])
             if choice is not None:
                 found.setdefault(choice.question, choice)
         for number, choice in enumerate(found.values()):

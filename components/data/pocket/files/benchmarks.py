@@ -33,9 +33,9 @@ from components.data.pocket.questions.balance import (
 )
 from components.data.pocket.questions.yes_no import presence_of
 from components.data.pocket.scenes.scene import SCENE_PX, Scene
-from components.data.pocket.things import BY_NAME, SIGN_WORDS
+from components.data.pocket.things import BY_NAME, FRUIT, SIGN_WORDS
+from components.data.response_formats import SHORT_ANSWER
 
-WORD_LINE = "Answer the question using a single word or phrase."
 COCO_IDS = range(42, 581_930)
 LETTERS = "ABCD"
 ROTATION = 1_000_000
@@ -96,7 +96,7 @@ def write_pope(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
                     "text": asked.question,
                 }
                 rows.append({**row, "label": asked.answer})
-                text = f"{asked.question}\n{WORD_LINE}"
+                text = f"{asked.question}\n{SHORT_ANSWER}"
                 prompted.append(
                     {**row, "question_id": len(prompted), "text": text, "category": split}
                 )
@@ -220,7 +220,7 @@ def write_choice_table(
     for number in range(max(1, config.num_benchmark_questions // 5)):
         family, category, wider = MMBENCH_DECK[number % len(MMBENCH_DECK)]
         scene, choice = find(
-            rng, kinds_for(family), partial(choices.choose, rng=rng, family=family)
+            rng, kinds_for(family), partial(choices.ask_choice, rng=rng, family=family)
         )
         picture = base64.b64encode(encode_picture(scene)).decode()
         for turn in range(len(choice.options)):
@@ -264,8 +264,11 @@ def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random)
             "question_id": f"grocery_{number:06d}",
             "image": image,
             "text": phrases.GROCERY_INSTRUCTION,
+            "target": names,
+            "nutrition": phrases.fruit_nutrition(names),
+            "fruit": FRUIT,
         }
-        rows.append({**row, "target": names, "nutrition": phrases.fruit_nutrition(names)})
+        rows.append(row)
     folder.lines("eval/grocery/questions.jsonl", rows)
 
 
@@ -291,7 +294,7 @@ def _prompt(key: str | int, image: str, text: str, category: str = "default") ->
     return {
         "question_id": key,
         "image": image,
-        "text": f"{text}\n{WORD_LINE}",
+        "text": f"{text}\n{SHORT_ANSWER}",
         "category": category,
     }
 

@@ -22,8 +22,8 @@ from components.data.pocket.questions.chinese import option_in_chinese, question
 from components.data.pocket.questions.choices import USES, Choice
 from components.data.pocket.scenes.scene import Scene
 from components.data.pocket.things import BY_NAME
+from components.data.response_formats import OPTION_LETTER
 
-LETTER_LINE = "Answer with the option's letter from the given choices directly."
 NUM_CHOICES = (4, 3, 4, 2)  # options of ScienceQA's questions, in turn; the real ones have 2 to 5
 SUBJECTS = {"animal": "natural science", "vehicle": "social science"}  # others: language science
 SCIENCE_DECK: tuple[tuple[str, str], ...] = (  # family, what it comes with
@@ -66,7 +66,7 @@ def write_scienceqa(folder: RawFolder, config: PocketConfig, rng: random.Random)
     keys = sorted(rng.sample(range(1, 21_209), len(places)))
     for number, (key, place) in enumerate(zip(map(str, keys), places, strict=True)):
         family, source = SCIENCE_DECK[number % len(SCIENCE_DECK)]
-        make = partial(choices.choose, rng=rng, family=family)
+        make = partial(choices.ask_choice, rng=rng, family=family)
         scene, choice = find(rng, kinds_for(family), make)
         if source == "nothing":
             choice = _known_from_words(choice)
@@ -90,7 +90,7 @@ def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
     places = _answer_places(config.num_benchmark_questions, (len(LETTERS),), rng)
     for number, place in enumerate(places):
         family, dimension = SEED_DECK[number % len(SEED_DECK)]
-        make = partial(choices.choose, rng=rng, family=family)
+        make = partial(choices.ask_choice, rng=rng, family=family)
         scene, choice = find(rng, kinds_for(family), make)
         choice = _placed(choice, len(LETTERS), place)
         kind = SEED_DIMENSIONS[dimension]
@@ -105,7 +105,7 @@ def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
             {
                 "question_id": key if video else int(key),
                 "image": image,
-                "text": f"{choice.question}\n{_lettered(choice.options)}\n{LETTER_LINE}",
+                "text": f"{choice.question}\n{_lettered(choice.options)}\n{OPTION_LETTER}",
                 "category": dimension,
             }
         )

@@ -19,9 +19,8 @@ from components.data.pocket.questions import families as questions
 from components.data.pocket.questions.asked import Asked
 from components.data.pocket.questions.balance import Wish, find, kinds_for
 from components.data.pocket.scenes.scene import Scene
+from components.data.response_formats import MAY_BE_UNANSWERABLE, SHORT_ANSWER
 
-INSUFFICIENT_LINE = "When the provided information is insufficient, respond with 'Unanswerable'."
-WORD_LINE = "Answer the question using a single word or phrase."
 UNANSWERABLE = "unanswerable"
 # What ten people said where they could not tell: seven "unanswerable", as the majority of VizWiz.
 UNTOLD = (UNANSWERABLE,) * 7 + ("unsuitable image", "unsuitable", UNANSWERABLE)
@@ -50,7 +49,7 @@ def write_vizwiz(folder: RawFolder, config: PocketConfig, rng: random.Random) ->
             {
                 "question_id": number,
                 "image": _name("test", number),
-                "text": f"{asked.question}\n{INSUFFICIENT_LINE}\n{WORD_LINE}",
+                "text": f"{asked.question}\n{MAY_BE_UNANSWERABLE}\n{SHORT_ANSWER}",
                 "category": "default",
             }
         )

@@ -162,7 +162,7 @@ CHOICES: dict[str, ChoiceFamily] = {
 }
 
 
-def choose(scene: Scene, rng: random.Random, family: str) -> Choice | None:
+def ask_choice(scene: Scene, rng: random.Random, family: str) -> Choice | None:
     """Ask one multiple-choice question of a family, or None where the scene allows none."""
     return CHOICES[family](scene, rng)
 

@@ -17,13 +17,6 @@ from components.data.pocket.things import BY_NAME, CATEGORIES, FRUIT, NUTRITION
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 UNCOUNTED = frozenset({"bread", "cheese", "corn", "broccoli"})  # "some bread", not "a bread"
 PLURAL_ONLY = frozenset({"grapes"})  # "Are there grapes", not "Is there a grapes"
-CATEGORY_NOUNS: dict[str, tuple[str, str]] = {  # category -> "any ...", "how many ..."
-    "fruit": ("fruit", "fruits"),
-    "food": ("other food", "other foods"),
-    "animal": ("animal", "animals"),
-    "vehicle": ("vehicle", "vehicles"),
-    "item": ("item", "items"),
-}
 NAMED_CATEGORIES = (
     "fruit",
     "animal",
@@ -61,11 +54,11 @@ def counted(name: str, number: int) -> str:
     return indefinite(name) if number == 1 else f"{NUMBER_WORDS[number]} {BY_NAME[name].plural}"
 
 
-def enumerate_words(words: Sequence[str], last: str = "and") -> str:
+def enumerate_words(words: Sequence[str]) -> str:
     """Join words as a sentence does: "a", "a and b", "a, b and c"."""
     if len(words) < 2:
         return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def placed_words(placed: Placed) -> str:
@@ -142,11 +135,11 @@ def detail(scene: Scene) -> str:
         mat = f" on a {placed.mat} mat" if placed.mat else ""
         place = at(placed)
         sentences.append(
-            f"{_capital(place)} there {is_(placed.name)} {indefinite(placed.name)}{mat}."
+            f"{capital(place)} there {is_(placed.name)} {indefinite(placed.name)}{mat}."
         )
     if scene.sign:
         sentences.append(
-            f"{_capital(sign_place(scene.sign))} there is a sign that says {scene.sign.word}."
+            f"{capital(sign_place(scene.sign))} there is a sign that says {scene.sign.word}."
         )
     if len(scene.objects) > 1:
         sentences.append(f"In all there are {NUMBER_WORDS[len(scene.objects)]} objects.")
@@ -199,9 +192,10 @@ def edible_names(scene: Scene) -> list[str]:
     return [name for name in scene.names() if BY_NAME[name].category in ("fruit", "food")]
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """The text with a capital first letter."""
     return text[0].upper() + text[1:]
 
 
 def _sentence(text: str) -> str:
-    return f"{_capital(text)}."
+    return f"{capital(text)}."

@@ -76,7 +76,7 @@ def known_for(rng: random.Random) -> Turn:
     """What a thing is known for, or which thing is known for it."""
     name, use = rng.choice(list(USES.items()))
     if rng.random() < 0.5:
-        return f"What is true of {phrases.indefinite(name)}?", f"{_capital(use)}."
+        return f"What is true of {phrases.indefinite(name)}?", f"{phrases.capital(use)}."
     return f'Which thing fits "{use}"?', f"{_subject(name)}: {use}."
 
 
@@ -201,7 +201,10 @@ def _alive(scene: Scene) -> Turn:
     question = "Which things in this picture can move by themselves because they are alive?"
     if not names:
         return question, "None of them, because there is no animal in this picture."
-    return question, f"{_capital(_the(names))}, because {_pronoun(names, 'an animal', 'animals')}."
+    return (
+        question,
+        f"{phrases.capital(_the(names))}, because {_pronoun(names, 'an animal', 'animals')}.",
+    )
 
 
 def _most(scene: Scene) -> Turn:
@@ -228,8 +231,4 @@ def _pronoun(names: list[str], one: str = "", many: str = "") -> str:
 
 
 def _subject(name: str) -> str:
-    return _capital(phrases.indefinite(name))
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    return phrases.capital(phrases.indefinite(name))

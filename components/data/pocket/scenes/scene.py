@@ -137,26 +137,6 @@ def render(scene: Scene) -> Image.Image:
     return ImageEnhance.Brightness(picture).enhance(brightness)
 
 
-def patch_words(scene: Scene) -> list[list[str]]:
-    """Write the scene as rows of words, one per patch.
-
-    Objects stand in the upper patches of a cell, their ground in the lower; signs as printed.
-    """
-    rows = [[scene.background] * (GRID * PATCHES_PER_CELL) for _ in range(GRID * PATCHES_PER_CELL)]
-    for placed in scene.objects:
-        _fill(rows, placed.row, placed.column, placed.name, placed.mat or scene.background)
-    if scene.sign:
-        for column in (scene.sign.column, scene.sign.column + 1):
-            _fill(rows, scene.sign.row, column, scene.sign.word, "sign")
-    return rows
-
-
-def _fill(rows: list[list[str]], row: int, column: int, upper: str, lower: str) -> None:
-    top, left = row * PATCHES_PER_CELL, column * PATCHES_PER_CELL
-    rows[top][left : left + PATCHES_PER_CELL] = [upper] * PATCHES_PER_CELL
-    rows[top + 1][left : left + PATCHES_PER_CELL] = [lower] * PATCHES_PER_CELL
-
-
 def _draw(rng: random.Random, kind: str) -> Scene:
     cells = [(row, column) for row in range(GRID) for column in range(GRID)]
     sign = None

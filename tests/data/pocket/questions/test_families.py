@@ -46,7 +46,7 @@ def test_exactly_one_option_is_right(family):
     seen = 0
     places = Counter()
     for scene, rng in scenes(250):
-        choice = choices.choose(scene, rng, family)
+        choice = choices.ask_choice(scene, rng, family)
         if choice is None:
             continue
         seen += 1

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from components.training.engines.engine import (
-    PlainEngine,
     SummedLoss,
     optimizer_for,
     set_learning_rate,
 )
-from components.training.engines.master_weights import MasterWeights
-from components.training.loop import Alone, train_step
+from components.training.loop import train_step
+from tests.training.master_weights import MasterWeights
+from tests.training.plain import Alone, PlainEngine
 from tests.training.tiny import stage
 
 RATE = 1e-2
