@@ -17,10 +17,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+import tenacity
 
 from components.core.errors import RegistryError
 
@@ -29,8 +31,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
 PROBE_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 120.0
+# Each lost race means that somebody else's write went through.
+RACE_TRIES = 5
+# As sqlite, Postgres and MySQL say it, and MLflow after three numbers of a new version were taken.
+RACE_SIGNS = ("unique constraint", "duplicate entry", "version creation error")
 SQLITE = "sqlite:///"
 
 _clients: dict[str, "MlflowClient"] = {}
@@ -103,6 +112,20 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, OSError)  # requests' and urllib3's connection errors are OSErrors
 
 
+def despite_races(write: Callable[Given, Result], *args: Given.args, **kw: Given.kwargs) -> Result:
+    """Call a write of MLflow; again when somebody else inserted the same row at the same moment.
+
+    MLflow looks for the row and inserts what it did not find: of two who do, the database refuses
+    one. In its next try that one finds the row and changes it.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_lost_race),
+        stop=tenacity.stop_after_attempt(RACE_TRIES),
+        reraise=True,
+    )
+    return retrying(write, *args, **kw)
+
+
 def hide_password(uri: str) -> str:
     """Return the address without the password that may stand in it."""
     parts = urlsplit(uri)
@@ -116,6 +139,13 @@ class Unreachable(RegistryError):
     """Nothing answers at the tracking address at the moment."""
 
     retryable = True
+
+
+def _is_lost_race(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    text = str(error).lower()
+    return isinstance(error, MlflowException) and any(sign in text for sign in RACE_SIGNS)
 
 
 def _open(tracking_uri: str) -> "MlflowClient":

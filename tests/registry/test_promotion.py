@@ -190,25 +190,6 @@ def test_a_rollback_that_was_cut_off_goes_back_once(house, monkeypatch):
     assert len(house.actions) == 4
 
 
-def test_an_alias_that_somebody_else_makes_at_the_same_moment_is_moved(house, monkeypatch):
-    """Two who make it both find none, and the database lets one of them."""
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    house.register(80.0, 80.1)
-    really, lost = MlflowClient.set_registered_model_alias, iter([True])
-
-    def late(client, name, alias, version):
-        if next(lost, False):
-            really(client, name, alias, "1")
-            raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: aliases")
-        really(client, name, alias, version)
-
-    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", late)
-    house.promote(2)
-    assert house.aliases["champion"] == 2
-
-
 def test_promotions_at_the_same_moment_come_one_after_the_other(house):
     house.register(80.0, 80.1, 80.2, 80.3)
     house.promote(1)
