@@ -203,7 +203,7 @@ def _chain(
         observer=observer,
         ensure_cluster=connect,
         resume_command=command,
-        params=_flat(recipe.canonical()),
+        params=recipe.canonical(),
         tags={
             "lavaflow.recipe": name,
             "lavaflow.code_version": code_version(),
@@ -261,13 +261,3 @@ def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:
     return app.deploy(
         deployment.checkpoint_uri, serving, deployment.model_name, str(deployment.version)
     ).url
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values as `a.b` parameters, the form MLflow shows."""
-    if isinstance(values, dict):
-        flat: dict[str, Any] = {}
-        for key, value in values.items():
-            flat.update(_flat(value, f"{prefix}.{key}" if prefix else str(key)))
-        return flat
-    return {prefix: values}
