@@ -79,7 +79,7 @@ def scale(
     home: HomeOption = None,
 ) -> None:
     """Change the number of replicas of the running service, without restarting any."""
-    from workflows.service.daily import scale_service
+    from workflows.service.scale import scale_service
 
     scale_service(open_home(home), address, replicas, minimum, maximum, console)
 
@@ -102,7 +102,7 @@ def deploy(
     home: HomeOption = None,
 ) -> None:
     """Serve a registered model, here or on the cluster of an address; lavaflow stop ends it."""
-    from workflows.service.daily import deploy_model
+    from workflows.service.deploy import deploy_model
 
     deploy_model(open_home(home, store, tracking), reference, address, port, console)
 
@@ -118,7 +118,7 @@ def chat(
     home: HomeOption = None,
 ) -> None:
     """Ask the running service a question about a picture."""
-    from workflows.service.daily import chat_once
+    from workflows.service.chat import chat_once
 
     chat_once(open_home(home), image, question, url, max_tokens)
 
@@ -130,13 +130,13 @@ def models(
     home: HomeOption = None,
 ) -> None:
     """List registered models: versions, aliases, scores."""
-    from workflows.service.daily import list_models
+    from workflows.registration.models import list_models
 
     list_models(open_home(home, store, tracking), model, console)
 
 
 def stop(home: HomeOption = None) -> None:
     """Stop the service and the cluster that --keep or deploy left running on this machine."""
-    from workflows.service.daily import stop_local
+    from workflows.service.deploy import stop_service
 
-    stop_local(open_home(home), console)
+    stop_service(open_home(home), console)

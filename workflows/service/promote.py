@@ -8,7 +8,6 @@ request.
 from rich.console import Console
 from rich.markup import escape
 
-from components.core.errors import RegistryError
 from components.core.store import open_store
 from components.registry.ledger import Ledger
 from components.registry.promotion import Promotion, promote
@@ -17,6 +16,7 @@ from workflows.cluster.connect import connected, is_remote, run_there
 from workflows.config import RegistryConfig
 from workflows.home import Home
 from workflows.recipes import RECIPES, get_recipe
+from workflows.registration.references import only_model
 from workflows.registration.register import scores_with_questions, user_name
 
 
@@ -56,20 +56,6 @@ def promote_version(
     )
     _say(done, name, console)
     _roll_over(home, done, name, address, console)
-
-
-def only_model(registry: Registry) -> str:
-    """Return the name of the only registered model; raises RegistryError when there is none, or
-    several.
-    """
-    models = registry.models()
-    if len(models) == 1:
-        return models[0]
-    if not models:
-        raise RegistryError("no model is registered yet; run a recipe first: lavaflow run tiny")
-    raise RegistryError(
-        f"several models are registered: {', '.join(models)}; choose one with --model"
-    )
 
 
 def _gate_settings(model: str) -> RegistryConfig:
