@@ -27,6 +27,7 @@ from workflows.artifacts import (
 from workflows.base import BaseModel
 from workflows.config import PipelineConfig
 from workflows.home import api_key
+from workflows.registration.settings import VersionSettings
 from workflows.service.samples import sample_questions
 from workflows.steps import Chain, Handle, Resources, StepContext
 
@@ -131,7 +132,7 @@ def register(
             recipe=recipe.name,
             model_name=recipe.registry.model_name,
             tracking_uri=tracking_uri,
-            gate=recipe.registry.gate,
+            settings=VersionSettings.of(recipe),
         ),
         inputs={"model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from components.registry.versions import Registry
 from tests.integration.conftest import CommandLine, small
+from workflows.recipes import get_recipe
+from workflows.registration.settings import VersionSettings, settings_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,10 +45,15 @@ def test_a_killed_run_resumes_and_repeats_no_finished_step(lavaflow: CommandLine
 
 def test_a_finished_run_is_replayed(lavaflow: CommandLine) -> None:
     before = _records(lavaflow)
-    replay = lavaflow.run("run", "tiny", *small())
+    assert _kept_settings(lavaflow) == VersionSettings.of(get_recipe("tiny"))
+    # How many threads a replica has does not identify a version, but the last run's number stands.
+    threads = "serving.num_threads=2"
+    replay = lavaflow.run("run", "tiny", *small(), "--set", threads)
     assert replay.returncode == 0, replay.stdout + replay.stderr
     assert "made now" not in replay.stdout
     assert _records(lavaflow) == before
+    assert "Kept with lavaflow-tiny/1: serving.num_threads: 1 -> 2" in replay.stdout
+    assert _kept_settings(lavaflow) == VersionSettings.of(get_recipe("tiny", [threads]))
 
 
 def test_a_changed_learning_rate_reruns_finetune_and_what_follows(lavaflow: CommandLine) -> None:
@@ -90,6 +98,11 @@ def test_the_card_tells_what_each_stage_was_given(lavaflow: CommandLine) -> None
         ["| pretrain", "connector", "6", "32", "0.004"],
         ["| finetune", "connector, language_model", "40", "32", "0.001"],
     ]
+
+
+def _kept_settings(lavaflow: CommandLine) -> VersionSettings:
+    registry = Registry(f"sqlite:///{lavaflow.home / 'mlflow.db'}")
+    return settings_of(registry.version("lavaflow-tiny", 1))
 
 
 def _wait_for_checkpoint(

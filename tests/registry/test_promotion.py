@@ -95,14 +95,14 @@ def test_a_worse_version_is_refused_and_that_is_written_down(house):
         house.promote(2)
     assert house.aliases == {"champion": 1, "candidate": 2}
     assert house.actions == [("promote", 1), ("refuse", 2)]
-    assert house.ledger.last(house.model).report.passed is False
+    assert house.ledger.entries(house.model)[-1].report.passed is False
 
 
 def test_force_overrules_the_gate_and_is_written_down(house):
     house.register(80.0, 60.0)
     house.promote(1)
     house.promote(2, force=True, reason="demo tonight")
-    last = house.ledger.last(house.model)
+    last = house.ledger.entries(house.model)[-1]
     assert (last.forced, last.reason, last.report.passed) == (True, "demo tonight", False)
     assert house.aliases["champion"] == 2
 

@@ -37,7 +37,8 @@ print(service_row(app.scale(replica_range(int(sys.argv[1]), None, None))))
 """
 ROLL_OVER = f"""{CONNECT}
 from components.serving.service import app
-print('now', app.roll_over(sys.argv[1], '2').version)
+from components.serving.config import ServingConfig
+print('now', app.roll_over(sys.argv[1], '2', ServingConfig()).version)
 """
 
 

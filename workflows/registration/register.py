@@ -65,6 +65,7 @@ def register_model(
             scores=rows,
             lineage=lineage,
             card=render_card(facts),
+            tags=config.settings.tags(),
         ),
     )
     report = _judge(config, registry, ledger, version, context.store)
@@ -196,7 +197,7 @@ def _judge(
                 ledger,
                 config.model_name,
                 version.version,
-                gate=config.gate,
+                gate=config.settings.gate,
                 who=user_name(),
                 reason="first version of the model",
             )
@@ -206,7 +207,7 @@ def _judge(
             return done.report or GateReport(passed=True)
     ours = scores_with_questions(version, store)
     theirs = scores_with_questions(champion, store) if champion else None
-    report = decide(ours, theirs, config.gate)
+    report = decide(ours, theirs, config.settings.gate)
     verdict = "passed" if report.passed else "refused: " + "; ".join(report.reasons)
     registry.set_tags(config.model_name, version.version, {names.GATE: verdict[:4900]})
     return report
