@@ -117,6 +117,7 @@ def evaluate(
 def register(
     chain: Chain,
     recipe: PipelineConfig,
+    base: BaseModel,
     model: Handle,
     scores: Sequence[Handle],
     raw_data: Handle | RawData,
@@ -134,7 +135,7 @@ def register(
             tracking_uri=tracking_uri,
             settings=VersionSettings.of(recipe),
         ),
-        inputs={"model": model, "scores": list(scores), "raw": raw_data},
+        inputs={"base": base, "model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,
         resources=COORDINATES,
         retries=2,
@@ -253,7 +254,7 @@ def register_version(
 
     # All scores are there: what the evaluators hold is wanted by the service.
     release(inputs["model"].digest)
-    registered = register_model(config, inputs["model"], inputs["scores"], context)
+    registered = register_model(config, inputs["base"], inputs["model"], inputs["scores"], context)
     page = write_report(
         [context.input_path(scores) for scores in inputs["scores"]],
         context.output_path / REPORT,
