@@ -103,10 +103,11 @@ def is_passing(error: Exception) -> bool:
 
 
 def despite_races(write: Callable[Given, Result], *args: Given.args, **kw: Given.kwargs) -> Result:
-    """Call a write of MLflow; again when somebody else inserted the same row at the same moment.
+    """Call a write of MLflow; again when somebody else wrote the same row at the same moment.
 
-    MLflow looks for the row and inserts what it did not find: of two who do, the database refuses
-    one. In its next try that one finds the row and changes it.
+    MLflow looks for the row, then inserts what it did not find or changes what it found. Of two who
+    insert, the database refuses one; what was deleted meanwhile cannot be changed. The next try
+    looks again.
     """
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_is_lost_race),

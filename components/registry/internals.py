@@ -30,8 +30,9 @@ LOGGERS = {
 # No answer from a server; a locked sqlite database.
 PASSING_CODES = ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 PASSING_SIGNS = ("API request to", "Max retries exceeded", "error code 5")
-# As sqlite, Postgres and MySQL say it, and MLflow after three numbers of a new version were taken.
-RACE_SIGNS = ("unique constraint", "duplicate entry", "version creation error")
+# A row that somebody else inserted (as sqlite, Postgres and MySQL say it; MLflow, after three
+# numbers of a new version were taken) or deleted (SQLAlchemy) between our look and our write.
+RACE_SIGNS = ("unique constraint", "duplicate entry", "version creation error", "0 were matched")
 
 
 def import_quietly() -> None:

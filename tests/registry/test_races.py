@@ -1,4 +1,4 @@
-"""Two writers who insert the same new row at the same moment: both succeed, none is told.
+"""Two writers of one row at the same moment: both succeed, none is told.
 
 Each finds no such row, the database lets one insert it. A barrier in front of the insert makes that
 happen every time, on a real database.
@@ -80,6 +80,28 @@ def test_a_new_alias(registry: Registry, model: str) -> None:
         lambda: registry.set_alias(model, "champion", 2),
     )
     assert registry.alias(model, "champion") is not None
+
+
+def test_an_alias_that_is_removed_before_it_could_be_moved(registry: Registry, model: str) -> None:
+    for _ in range(2):
+        registry.register(model, Registration(checkpoint_uri="/x", checkpoint_digest="d"))
+    registry.set_alias(model, "previous", 1)
+    removals = iter([lambda: registry.remove_alias(model, "previous")])
+
+    def remove_first(_connection, _cursor, statement, *_more) -> None:
+        if statement.startswith("UPDATE registered_model_aliases "):
+            with ThreadPoolExecutor(1) as pool:
+                for remove in removals:
+                    pool.submit(remove).result(WAIT_S)
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "before_cursor_execute", remove_first)
+    try:
+        registry.set_alias(model, "previous", 2)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "before_cursor_execute", remove_first)
+    assert next(removals, None) is None
+    found = registry.alias(model, "previous")
+    assert found is not None and found.version == 2
 
 
 def test_the_first_versions_of_a_new_model(registry: Registry, model: str) -> None:
