@@ -5,10 +5,10 @@ Schemas only; imports fast.
 
 from components.core.artifact import Artifact
 from components.core.config import Config
-from components.registry.gate import GateConfig
 from components.registry.scores import ScoreRow
 from components.serving.config import ServingConfig
 from workflows.config import SampleQuestions
+from workflows.registration.settings import VersionSettings
 
 
 class RegisterConfig(Config):
@@ -20,7 +20,8 @@ class RegisterConfig(Config):
     """Name of the registered model."""
     tracking_uri: str
     """The registry. Identity: a version in one registry does not exist in another."""
-    gate: GateConfig
+    settings: VersionSettings
+    """What is kept with the version. Identity, but for ports, replicas and resources."""
 
 
 class RegisteredVersion(Artifact):

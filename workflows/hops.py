@@ -27,6 +27,7 @@ from workflows.artifacts import (
 from workflows.base import BaseParts
 from workflows.config import PipelineConfig
 from workflows.home import api_key
+from workflows.registration.settings import VersionSettings
 from workflows.service.samples import sample_questions
 from workflows.steps import Chain, Handle, Resources, StepContext
 
@@ -116,6 +117,7 @@ def evaluate(
 def register(
     chain: Chain,
     recipe: PipelineConfig,
+    base: BaseModel,
     model: Handle,
     scores: Sequence[Handle],
     raw_data: Handle | RawData,
@@ -131,9 +133,9 @@ def register(
             recipe=recipe.name,
             model_name=recipe.registry.model_name,
             tracking_uri=tracking_uri,
-            gate=recipe.registry.gate,
+            settings=VersionSettings.of(recipe),
         ),
-        inputs={"model": model, "scores": list(scores), "raw": raw_data},
+        inputs={"base": base, "model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,
         resources=COORDINATES,
         retries=2,
@@ -252,7 +254,7 @@ def register_version(
 
     # All scores are there: what the evaluators hold is wanted by the service.
     release(inputs["model"].digest)
-    registered = register_model(config, inputs["model"], inputs["scores"], context)
+    registered = register_model(config, inputs["base"], inputs["model"], inputs["scores"], context)
     page = write_report(
         [context.input_path(scores) for scores in inputs["scores"]],
         context.output_path / REPORT,

@@ -41,6 +41,6 @@ def build(
         hops.evaluate(chain, recipe.evaluation, name, model, raw)
         for name in recipe.evaluation.benchmarks
     ]
-    version = hops.register(chain, recipe, model, scores, raw, tracking_uri)
+    version = hops.register(chain, recipe, base, model, scores, raw, tracking_uri)
     service = hops.deploy(chain, recipe, version, raw)
     return Pipeline(scores, model, version, service)

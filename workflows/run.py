@@ -21,9 +21,10 @@ from components.core.errors import ConfigError
 from components.core.store import Store, open_store
 from components.data.pocket.config import RawData
 from components.registry.tracking import MlflowTracker
+from components.registry.versions import Registry
 from components.serving.config import ServingConfig
 from workflows import pipeline, show
-from workflows.artifacts import Deployment
+from workflows.artifacts import Deployment, RegisteredVersion
 from workflows.base import read_base
 from workflows.cluster.local import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
 from workflows.config import PipelineConfig
@@ -31,6 +32,7 @@ from workflows.home import Home, secrets
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe
 from workflows.registration.register import code_version, user_name
+from workflows.registration.settings import VersionSettings, renew_settings
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
@@ -104,6 +106,8 @@ def run_recipe(
         if isinstance(parts, pipeline.Pipeline) and stays and not selection.partial:
             connect()
             endpoint = _ensure_service(artifacts[parts.service.step], recipe)
+        if isinstance(parts, pipeline.Pipeline) and parts.version.step in artifacts:
+            _keep_settings(home, artifacts[parts.version.step], recipe, console)
         show.print_report(
             console,
             recipe,
@@ -244,6 +248,15 @@ def _cluster(home: Home, address: str | None, keep: bool) -> Iterator[Any]:
         ray = sys.modules.get("ray")
         if ray is not None and ray.is_initialized():
             ray.shutdown()
+
+
+def _keep_settings(home: Home, version: Artifact, recipe: Config, console: Console) -> None:
+    """Keep this run's settings with its version, also when its register step was found."""
+    assert isinstance(version, RegisteredVersion) and isinstance(recipe, PipelineConfig)
+    settings = VersionSettings.of(recipe)
+    registry = Registry(home.tracking_uri)
+    for change in renew_settings(registry, version.model_name, version.version, settings):
+        console.print(f"Kept with {version.reference}: {change}", highlight=False)
 
 
 def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:

@@ -17,8 +17,8 @@ from components.core.errors import ConfigError
 from components.core.store import CACHE_FOLDER, Store
 
 WEIGHTS = "*.safetensors"
-SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt")
-"""What describes a model: configurations, chat templates and the tokenizer's files."""
+SETTINGS = ("*.json", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*")
+"""What describes a model: configurations, chat templates, the tokenizer's files, its own card."""
 HUB = "hf://"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _NOT_READ = (".bin", ".pt", ".pth", ".h5", ".msgpack", ".ot", ".onnx", ".md")

@@ -42,8 +42,6 @@ class CardFacts(Config):
 
     model: str
     recipe: str
-    summary: str = ""
-    """A sentence or two on what makes this recipe different."""
     vision_tower: str = ""
     language_model: str = ""
     connector: str = ""
@@ -64,7 +62,7 @@ class CardFacts(Config):
         "matters: it can name things that are not in the picture."
     )
     licences: tuple[str, ...] = ()
-    """Licences of the base models and data, one sentence each."""
+    """Licences of the base models, as their folders state them."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -98,7 +96,7 @@ def _head(facts: CardFacts) -> str:
         "made": facts.created,
     }
     table = [f"| {name} | {_cell(value)} |" for name, value in rows.items() if value]
-    parts = [f"# {facts.model}", " ".join(filter(None, [opening, facts.summary]))]
+    parts = [f"# {facts.model}", opening]
     if table:
         parts.append("\n".join(["| | |", "|---|---|", *table]))
     return "\n\n".join(parts)

@@ -10,27 +10,28 @@ here is lazy, and a new database is built beside its place without waiting for t
 in whole: 0.9 s, and a killed driver leaves no half-made database.
 """
 
-import contextlib
-import importlib
-import logging
 import os
-import sqlite3
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+import tenacity
+
 from components.core.errors import RegistryError
+from components.registry import internals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-log = logging.getLogger(__name__)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 PROBE_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 120.0
+# Each lost race means that somebody else's write went through.
+RACE_TRIES = 5
 SQLITE = "sqlite:///"
 
 _clients: dict[str, "MlflowClient"] = {}
@@ -96,11 +97,24 @@ def is_passing(error: Exception) -> bool:
         return error.retryable
     if isinstance(error, MlflowException):
         code = getattr(error, "error_code", "")
-        text = str(error)
-        return code in {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"} or any(
-            sign in text for sign in ("API request to", "Max retries exceeded", "error code 5")
-        )
+        signs = internals.PASSING_SIGNS
+        return code in internals.PASSING_CODES or any(sign in str(error) for sign in signs)
     return isinstance(error, OSError)  # requests' and urllib3's connection errors are OSErrors
+
+
+def despite_races(write: Callable[Given, Result], *args: Given.args, **kw: Given.kwargs) -> Result:
+    """Call a write of MLflow; again when somebody else wrote the same row at the same moment.
+
+    MLflow looks for the row, then inserts what it did not find or changes what it found. Of two who
+    insert, the database refuses one; what was deleted meanwhile cannot be changed. The next try
+    looks again.
+    """
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_lost_race),
+        stop=tenacity.stop_after_attempt(RACE_TRIES),
+        reraise=True,
+    )
+    return retrying(write, *args, **kw)
 
 
 def hide_password(uri: str) -> str:
@@ -118,8 +132,15 @@ class Unreachable(RegistryError):
     retryable = True
 
 
+def _is_lost_race(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    text = str(error).lower()
+    return isinstance(error, MlflowException) and any(each in text for each in internals.RACE_SIGNS)
+
+
 def _open(tracking_uri: str) -> "MlflowClient":
-    _import_quietly()
+    internals.import_quietly()
     from mlflow import MlflowClient
 
     try:
@@ -132,21 +153,6 @@ def _open(tracking_uri: str) -> "MlflowClient":
         raise
     except Exception as error:
         raise readable(error, tracking_uri, "opening") from error
-
-
-def _import_quietly() -> None:
-    # MLflow takes these from its environment alone. Usage reports: a pipeline that may not
-    # have a network must not start a thread that looks for one. Retries: its default of 7 blocks
-    # for four minutes when a server is away; the tracker and the step layer do their own waiting.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    importlib.import_module("mlflow")
-    # MLflow installs its own handlers at import; its INFO lines about tables and migrations
-    # tell a user of the pipeline nothing, and database errors reach the user through `readable`.
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _probe(tracking_uri: str) -> None:
@@ -165,13 +171,21 @@ def _probe(tracking_uri: str) -> None:
 
 
 def _ensure_database(database: Path) -> None:
+    from filelock import FileLock, Timeout
+
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         if database.exists():
             return
-        with _file_lock(database.with_name(database.name + ".lock")):
+        lock = database.with_name(database.name + ".lock")
+        with FileLock(lock, timeout=LOCK_TIMEOUT_S):
             if not database.exists():
                 _build_database(database)
+    except Timeout:
+        raise RegistryError(
+            f"another process has held {lock} for {LOCK_TIMEOUT_S:.0f} s while it creates the "
+            "MLflow database; end that process and run again"
+        ) from None
     except OSError as error:
         raise RegistryError(
             f"cannot create the MLflow database {database}: {error.strerror or error}; "
@@ -181,49 +195,10 @@ def _ensure_database(database: Path) -> None:
 
 def _build_database(database: Path) -> None:
     """Let MLflow create its tables in a file nobody else sees, then move that into place."""
-    import sqlalchemy
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     for leftover in database.parent.glob(database.name + ".new*"):
         leftover.unlink(missing_ok=True)
     draft = database.with_name(f"{database.name}.new{os.getpid()}")
-
-    def without_waiting(connection: Any, _record: Any) -> None:
-        if not isinstance(connection, sqlite3.Connection):
-            return  # another thread opening another database
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA journal_mode = MEMORY")
-
-    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", without_waiting)
-    try:
-        root = str(database.parent / "mlflow_artifacts")
-        SqlAlchemyStore(f"sqlite:///{draft}", root).engine.dispose()
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", without_waiting)
+    internals.create_tables(draft, database.parent / "mlflow_artifacts")
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
     draft.replace(database)
-
-
-@contextlib.contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
-    """Hold an advisory lock that the system releases by itself when the process dies."""
-    import fcntl
-
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise RegistryError(
-                        f"another process has held {path} for {LOCK_TIMEOUT_S:.0f} s while it "
-                        "creates the MLflow database; end that process and run again"
-                    ) from None
-                time.sleep(0.05)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)

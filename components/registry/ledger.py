@@ -56,12 +56,6 @@ class Ledger:
         numbered = sorted(name for name in self.store.list(folder) if _is_entry(name))
         return [self._read(f"{folder}/{name}") for name in numbered]
 
-    def last(self, model: str) -> LedgerEntry | None:
-        """Return the newest entry, None when the model was never promoted."""
-        folder = f"{self.folder}/{model}"
-        numbered = [name for name in self.store.list(folder) if _is_entry(name)]
-        return self._read(f"{folder}/{max(numbered)}") if numbered else None
-
     def append(self, entry: LedgerEntry) -> bool:
         """Write an entry under its number; False when that number was taken by someone else."""
         path = f"{self.folder}/{entry.model}/{entry.number:06d}.json"

@@ -28,6 +28,8 @@ LINEAGE = "lavaflow.lineage"
 SCORES = "lavaflow.scores"
 SCORE = "lavaflow.score."
 GATE = "lavaflow.gate"
+SETTINGS = "lavaflow.settings"
+"""How the version is served and judged, as JSON (workflows/registration/settings.py)."""
 PROMOTED = "lavaflow.promoted"
 ROLLED_BACK = "lavaflow.rolled_back"
 

@@ -40,6 +40,19 @@ class Promotion:
     entry: LedgerEntry | None = None
 
 
+def find_candidate(registry: Registry, model: str, version: int | None = None) -> ResolvedVersion:
+    """Return the version to promote: the named one, else the candidate, else the newest."""
+    if version is not None:
+        return registry.version(model, version)
+    versions = registry.versions(model)
+    for each in versions:
+        if names.CANDIDATE in each.aliases:
+            return each
+    if not versions:
+        raise RegistryError(f"model {model} has no version yet; register one first")
+    return versions[0]
+
+
 def promote(
     registry: Registry,
     ledger: Ledger,
@@ -60,7 +73,7 @@ def promote(
     are also entered in the ledger; `force` overrules the gate and is entered too.
     """
     read_scores = scores or (lambda each: each.scores)
-    candidate = _candidate(registry, model, version)
+    candidate = find_candidate(registry, model, version)
     for _ in range(RACES):
         entries = ledger.entries(model)
         champion = registry.alias(model, names.CHAMPION)
@@ -131,18 +144,6 @@ def rollback(
         if ledger.append(entry):
             return _apply(registry, ledger, entry)
     raise RegistryError(f"{model}: the ledger keeps changing; somebody promotes in a loop")
-
-
-def _candidate(registry: Registry, model: str, version: int | None) -> ResolvedVersion:
-    if version is not None:
-        return registry.version(model, version)
-    versions = registry.versions(model)
-    for each in versions:
-        if names.CANDIDATE in each.aliases:
-            return each
-    if not versions:
-        raise RegistryError(f"model {model} has no version yet; register one first")
-    return versions[0]
 
 
 def _unfinished(

@@ -104,9 +104,8 @@ class RunWriter:
         wanted = flatten(params)
         new = {name: value for name, value in wanted.items() if name not in current.params}
         _log_params(client, current.run_id, new)
-        for name, value in wanted.items():
-            if current.params.get(name, value) != value:
-                client.set_tag(current.run_id, names.CHANGED + name, value)
+        changed = {k: v for k, v in wanted.items() if current.params.get(k, v) != v}
+        _set_tags(client, current.run_id, {names.CHANGED + k: v for k, v in changed.items()})
         current.params.update(new)
 
     def log_metrics(self, points: Iterable[MetricPoint]) -> None:
@@ -194,11 +193,11 @@ class RunWriter:
         former = run.data.tags.get(names.PARENT_RUN)
         if not self.run_id or former == self.run_id:
             return
-        client.set_tag(current.run_id, names.PARENT_RUN, self.run_id)
+        _set_tags(client, current.run_id, {names.PARENT_RUN: self.run_id})
         # The step's lease is ours, so the driver of the former pipeline run is gone: had it ended
         # in order, its run would not be RUNNING.
         if former and client.get_run(former).info.status == "RUNNING":
-            client.set_tag(former, names.RESUMED_BY, self.run_id)
+            _set_tags(client, former, {names.RESUMED_BY: self.run_id})
             client.set_terminated(former, "KILLED")
 
     def _last_logged(self, current: _StepRun, metric: str) -> int:
@@ -227,7 +226,7 @@ class RunWriter:
             )
             for name, uri in inputs.items()
         ]
-        client.log_inputs(run_id, datasets=datasets)
+        connection.despite_races(client.log_inputs, run_id, datasets=datasets)
 
     def _maker(self, client: "MlflowClient", key: str, made_by: str) -> "Run | None":
         """Fetch the run that made a cached output: by its id, else by the key."""
@@ -304,6 +303,7 @@ def _log_params(client: "MlflowClient", run_id: str, params: Mapping[str, str]) 
 
 
 def _set_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags in batches: unlike `set_tag`, MLflow repeats a batch when it loses a race."""
     from mlflow.entities import RunTag
 
     every = [RunTag(name, value) for name, value in _tag_values(tags).items()]

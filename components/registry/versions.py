@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from components.core.config import Config, parse
 from components.core.errors import RegistryError
 from components.registry import connection, names
+from components.registry.connection import despite_races
 from components.registry.lineage import LineageNode
 from components.registry.run_writer import ensure_experiment
 from components.registry.scores import ScoreRow, interval_text
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 # One word characters, dots, dashes: MLflow refuses "/" and ":", its URIs give meaning to "@".
-ALIAS_TRIES = 3
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._ -]*"
 _REFERENCE = re.compile(
     rf"(?:models:/)?(?P<name>{_NAME})(?:@(?P<alias>[\w.-]+)|/v?(?P<version>\d+))"
@@ -166,18 +166,8 @@ class Registry:
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Let an alias point to a version."""
-        from mlflow.exceptions import MlflowException
-
         with self._client(f"setting {name}@{alias}") as client:
-            for tries_left in reversed(range(ALIAS_TRIES)):
-                try:
-                    client.set_registered_model_alias(name, alias, str(version))
-                except MlflowException as error:
-                    # Somebody else made the alias at the same moment: now there is one to move.
-                    if not tries_left or "unique constraint" not in str(error).lower():
-                        raise
-                else:
-                    return
+            despite_races(client.set_registered_model_alias, name, alias, str(version))
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove an alias; no error when it is not there."""
@@ -188,7 +178,7 @@ class Registry:
         """Set tags on a version."""
         with self._client(f"tagging {name}/{version}") as client:
             for tag, value in tags.items():
-                client.set_model_version_tag(name, str(version), tag, value)
+                despite_races(client.set_model_version_tag, name, str(version), tag, value)
 
     def _create(self, client: "MlflowClient", name: str, registration: Registration) -> int:
         tags = _version_tags(registration)
@@ -198,7 +188,8 @@ class Registry:
             # A server refuses sources on a local disk, which is right for one it would serve
             # files from; the external model stands in, the tag keeps the checkpoint's address.
             source = f"models:/{model_id}"
-        version = client.create_model_version(
+        version = despite_races(
+            client.create_model_version,
             name,
             source,
             run_id=registration.run_id or None,

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import CommandLine, small
+from components.registry.versions import Registry, ResolvedVersion
+from tests.integration.conftest import ROOT, CommandLine, small
+from workflows.recipes import get_recipe
+from workflows.registration.settings import VersionSettings, settings_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,10 +45,15 @@ def test_a_killed_run_resumes_and_repeats_no_finished_step(lavaflow: CommandLine
 
 def test_a_finished_run_is_replayed(lavaflow: CommandLine) -> None:
     before = _records(lavaflow)
-    replay = lavaflow.run("run", "tiny", *small())
+    assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny"))
+    # How many threads a replica has does not identify a version, but the last run's number stands.
+    threads = "serving.num_threads=2"
+    replay = lavaflow.run("run", "tiny", *small(), "--set", threads)
     assert replay.returncode == 0, replay.stdout + replay.stderr
     assert "made now" not in replay.stdout
     assert _records(lavaflow) == before
+    assert "Kept with lavaflow-tiny/1: serving.num_threads: 1 -> 2" in replay.stdout
+    assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny", [threads]))
 
 
 def test_a_changed_learning_rate_reruns_finetune_and_what_follows(lavaflow: CommandLine) -> None:
@@ -80,16 +88,44 @@ def test_models_lists_the_version_with_its_alias(lavaflow: CommandLine) -> None:
     assert "pope" in listed.stdout
 
 
-def test_the_card_tells_what_each_stage_was_given(lavaflow: CommandLine) -> None:
+def test_the_card_tells_what_the_version_was_made_of(lavaflow: CommandLine) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{lavaflow.home / 'mlflow.db'}")
     card = client.get_model_version("lavaflow-tiny", "1").description
-    rows = [line for line in card.splitlines() if line.startswith(("| pretrain", "| finetune"))]
+    lines = card.splitlines()
+    rows = [line for line in lines if line.startswith(("| pretrain", "| finetune"))]
     assert [row.split(" | ")[:5] for row in rows] == [
         ["| pretrain", "connector", "6", "32", "0.004"],
         ["| finetune", "connector, language_model", "40", "32", "0.001"],
     ]
+    record = _records(lavaflow)["finetune"]
+    tower = "lavaflow tiny vision tower (CLIPVisionModel)"
+    language_model = "lavaflow tiny language model (LlamaForCausalLM)"
+    for line in (
+        "# lavaflow-tiny",
+        f"| vision tower | {tower} |",
+        f"| language model | {language_model} |",
+        "| connector | mlp2x_gelu, on layer -2 of the vision tower |",
+        f"| parameters | {record['artifact']['num_parameters']:,} |",
+        f"| checkpoint digest | `{record['digest']}` |",
+        f"* {tower}: apache-2.0",
+        f"* {language_model}: apache-2.0",
+    ):
+        assert line in lines
+    assert str(ROOT) not in card
+    scores = _version(lavaflow).scores
+    assert {row.benchmark for row in scores} == set(get_recipe("tiny").evaluation.benchmarks)
+    for row in scores:
+        start = f"| {row.benchmark} | {row.metric or '-'} | {row.percent:.1f}"
+        assert any(line.startswith(start) for line in lines), start
+    stored = (lavaflow.home / "store" / "register").rglob("card.md")
+    (with_gate,) = [path.read_text() for path in stored]
+    assert "Gate: the version passes." in with_gate.splitlines()
+
+
+def _version(lavaflow: CommandLine) -> ResolvedVersion:
+    return Registry(f"sqlite:///{lavaflow.home / 'mlflow.db'}").version("lavaflow-tiny", 1)
 
 
 def _wait_for_checkpoint(

@@ -104,12 +104,13 @@ def run(code: str, **environment: str) -> str:
 
 
 def test_a_name_of_the_hub_is_its_commit(folder: Path, tmp_path: Path) -> None:
+    (folder / "README.md").write_text("its card, with the licence")
     fetch = "p = pin_address('some/model'); print(p, local_folder(p))"
     with tiny_hub("some/model", folder) as (address, asked):
         hub = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub")}
         pinned, path = run(fetch, **hub).split()
         assert pinned == f"hf://some/model@{COMMIT}"
-        assert sorted(asked) == ["config.json", "model.safetensors", "tokenizer.json"]
+        assert sorted(asked) == ["README.md", "config.json", "model.safetensors", "tokenizer.json"]
         assert (Path(path) / "model.safetensors").read_text() == "weights"
     # Without a network the hub's own cache serves.
     offline = run(fetch, HF_HOME=hub["HF_HOME"], HF_HUB_OFFLINE="1")

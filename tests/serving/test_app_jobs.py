@@ -31,12 +31,14 @@ config = ServingConfig(port=int(sys.argv[2]), max_new_tokens=20)
 print('deployed', app.deploy(sys.argv[1], config, 'pocket', '1').url)
 """
 SCALE = f"""{CONNECT}
-from workflows.service.scale import scale, replica_range
-print(scale('auto', replica_range(int(sys.argv[1]), None, None)))
+from components.serving.service import app
+from workflows.service.scale import replica_range, service_row
+print(service_row(app.scale(replica_range(int(sys.argv[1]), None, None))))
 """
 ROLL_OVER = f"""{CONNECT}
 from components.serving.service import app
-print('now', app.roll_over(sys.argv[1], '2').version)
+from components.serving.config import ServingConfig
+print('now', app.roll_over(sys.argv[1], '2', ServingConfig()).version)
 """
 
 

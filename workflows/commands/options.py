@@ -50,6 +50,15 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]
+SettingsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="Take gate and serving settings from this recipe, not from the version.",
+        show_default=False,
+    ),
+]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option("--only", metavar="STEP", help="Run nothing but this step (repeatable)."),

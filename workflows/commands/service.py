@@ -14,6 +14,7 @@ from workflows.commands.options import (
     AddressOption,
     HomeOption,
     ModelOption,
+    SettingsOption,
     StoreOption,
     TrackingOption,
 )
@@ -44,6 +45,7 @@ def promote(
     force: Annotated[
         bool, typer.Option("--force", help="Promote although the gate refuses; entered as such.")
     ] = False,
+    recipe: SettingsOption = None,
     address: AddressOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = None,
@@ -59,6 +61,7 @@ def promote(
         address=address,
         reason=reason,
         force=force,
+        recipe=recipe,
         console=console,
     )
 
@@ -79,7 +82,7 @@ def scale(
     home: HomeOption = None,
 ) -> None:
     """Change the number of replicas of the running service, without restarting any."""
-    from workflows.service.daily import scale_service
+    from workflows.service.scale import scale_service
 
     scale_service(open_home(home), address, replicas, minimum, maximum, console)
 
@@ -95,16 +98,36 @@ def deploy(
     ] = None,
     address: AddressOption = None,
     port: Annotated[
-        int | None, typer.Option(help="Port of the service (8000).", show_default=False)
+        int | None,
+        typer.Option(help="Port of the service. Default: the version's.", show_default=False),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting kept with the version, such as serving.dtype=float32.",
+        ),
+    ] = None,
+    recipe: SettingsOption = None,
     store: StoreOption = None,
     tracking: TrackingOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve a registered model, here or on the cluster of an address; lavaflow stop ends it."""
-    from workflows.service.daily import deploy_model
+    """Serve a registered model with the settings kept with it, here or on the cluster of an
+    address; lavaflow stop ends it.
+    """
+    from workflows.service.deploy import deploy_model
 
-    deploy_model(open_home(home, store, tracking), reference, address, port, console)
+    deploy_model(
+        open_home(home, store, tracking),
+        reference,
+        address=address,
+        port=port,
+        recipe=recipe,
+        assignments=set_ or [],
+        console=console,
+    )
 
 
 def chat(
@@ -118,7 +141,7 @@ def chat(
     home: HomeOption = None,
 ) -> None:
     """Ask the running service a question about an image."""
-    from workflows.service.daily import chat_once
+    from workflows.service.chat import chat_once
 
     chat_once(open_home(home), image, question, url, max_tokens)
 
@@ -130,13 +153,13 @@ def models(
     home: HomeOption = None,
 ) -> None:
     """List registered models: versions, aliases, scores."""
-    from workflows.service.daily import list_models
+    from workflows.registration.models import list_models
 
     list_models(open_home(home, store, tracking), model, console)
 
 
 def stop(home: HomeOption = None) -> None:
     """Stop the service and the cluster that --keep or deploy left running on this machine."""
-    from workflows.service.daily import stop_local
+    from workflows.service.deploy import stop_service
 
-    stop_local(open_home(home), console)
+    stop_service(open_home(home), console)

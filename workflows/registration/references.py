@@ -1,4 +1,4 @@
-"""What users call a registered version: NAME@ALIAS or NAME/VERSION.
+"""What users call a registered version: NAME@ALIAS or NAME/VERSION, or nothing where one is meant.
 
 In: a word of the command line. Out: whether it is such a reference, and the version, whose
 checkpoint is there.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from components.core.errors import RegistryError
 from components.core.store import resolve
+from components.registry import names
 from components.registry.versions import Registry, ResolvedVersion
 
 _REGISTERED = re.compile(r"[^/@:]+(?:@[\w.-]+|/v?\d+)")
@@ -26,6 +27,37 @@ def find_version(tracking_uri: str, reference: str) -> ResolvedVersion:
     Raises RegistryError when there is none, or when its checkpoint is gone.
     """
     return with_checkpoint(Registry(tracking_uri).resolve(reference))
+
+
+def version_to_serve(registry: Registry, reference: str | None) -> ResolvedVersion:
+    """Return the version that is to be served: the named one, else the champion of the named or of
+    the only model.
+
+    Raises RegistryError when there is none, or when its checkpoint is gone.
+    """
+    name = reference or only_model(registry)
+    if "@" not in name and "/" not in name:
+        champion = registry.alias(name, names.CHAMPION)
+        if champion is None:
+            raise RegistryError(
+                f"model {name} has no champion; promote a version, or name one: {name}/1"
+            )
+        return with_checkpoint(champion)
+    return with_checkpoint(registry.resolve(name))
+
+
+def only_model(registry: Registry) -> str:
+    """Return the name of the only registered model; raises RegistryError when there is none, or
+    several.
+    """
+    models = registry.models()
+    if len(models) == 1:
+        return models[0]
+    if not models:
+        raise RegistryError("no model is registered yet; run a recipe first: lavaflow run tiny")
+    raise RegistryError(
+        f"several models are registered: {', '.join(models)}; choose one with --model"
+    )
 
 
 def with_checkpoint(version: ResolvedVersion) -> ResolvedVersion:

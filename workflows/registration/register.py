@@ -1,8 +1,8 @@
 """Registers a finished model: scores, lineage and card into the registry, the gate about the alias.
 
-In: a model checkpoint, its scores, the step's context. Out: a `RegisteredVersion`. The first
-version of a model becomes champion at once (when the gate's floors allow it); later ones are
-candidates until `promote`.
+In: a model checkpoint, the base it started from, its scores, the step's context. Out: a
+`RegisteredVersion`. The first version of a model becomes champion at once (when the gate's floors
+allow it); later ones are candidates until `promote`.
 """
 
 import getpass
@@ -30,6 +30,8 @@ from components.registry.scores import ScoreRow
 from components.registry.versions import Registration, Registry, ResolvedVersion
 from components.training.config import ModelCheckpoint
 from workflows.artifacts import RegisterConfig, RegisteredVersion
+from workflows.base import BaseModel
+from workflows.registration.bases import describe_part
 from workflows.registration.lineage import ancestors, read_record
 from workflows.steps import StepContext
 from workflows.steps.identity.payloads import read_payload
@@ -42,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def register_model(
     config: RegisterConfig,
+    base: BaseModel,
     model: ModelCheckpoint,
     scores: Sequence[BenchmarkScores],
     context: StepContext,
@@ -52,7 +55,7 @@ def register_model(
     registry, ledger = Registry(config.tracking_uri), Ledger(context.store)
     rows = tuple(score_row(each, context.store) for each in scores)
     lineage = build(ancestors(context.store, model), model.digest)
-    facts = _facts(config, model, rows, lineage, context.store)
+    facts = _facts(config, base, model, rows, lineage, context.store)
     version = registry.register(
         config.model_name,
         Registration(
@@ -65,6 +68,7 @@ def register_model(
             scores=rows,
             lineage=lineage,
             card=render_card(facts),
+            tags=config.settings.tags(),
         ),
     )
     report = _judge(config, registry, ledger, version, context.store)
@@ -155,6 +159,7 @@ def _questions_digest(predictions: Sequence[Prediction]) -> str:
 
 def _facts(
     config: RegisterConfig,
+    base: BaseModel,
     model: ModelCheckpoint,
     rows: tuple[ScoreRow, ...],
     lineage: LineageNode,
@@ -163,9 +168,15 @@ def _facts(
     """Return what the model's card tells, with the stages and data that the lineage names."""
     found = (read_record(store, node.uri) for node in nodes(lineage))
     records = [record for record in found if record is not None]
+    tower, tower_licence = describe_part(base.vision_tower)
+    language_model, language_licence = describe_part(base.language_model)
     return CardFacts(
         model=config.model_name,
         recipe=config.recipe,
+        vision_tower=tower,
+        language_model=language_model,
+        connector=f"{base.connector}, on layer {base.feature_layer} of the vision tower",
+        licences=(f"{tower}: {tower_licence}", f"{language_model}: {language_licence}"),
         num_parameters=model.num_parameters,
         checkpoint_uri=model.uri,
         checkpoint_digest=model.digest,
@@ -196,7 +207,7 @@ def _judge(
                 ledger,
                 config.model_name,
                 version.version,
-                gate=config.gate,
+                gate=config.settings.gate,
                 who=user_name(),
                 reason="first version of the model",
             )
@@ -206,7 +217,7 @@ def _judge(
             return done.report or GateReport(passed=True)
     ours = scores_with_questions(version, store)
     theirs = scores_with_questions(champion, store) if champion else None
-    report = decide(ours, theirs, config.gate)
+    report = decide(ours, theirs, config.settings.gate)
     verdict = "passed" if report.passed else "refused: " + "; ".join(report.reasons)
     registry.set_tags(config.model_name, version.version, {names.GATE: verdict[:4900]})
     return report

@@ -8,16 +8,15 @@ request.
 from rich.console import Console
 from rich.markup import escape
 
-from components.core.errors import RegistryError
 from components.core.store import open_store
 from components.registry.ledger import Ledger
-from components.registry.promotion import Promotion, promote
+from components.registry.promotion import Promotion, find_candidate, promote
 from components.registry.versions import Registry
 from workflows.cluster.connect import connected, is_remote, run_there
-from workflows.config import RegistryConfig
 from workflows.home import Home
-from workflows.recipes import RECIPES, get_recipe
+from workflows.registration.references import only_model
 from workflows.registration.register import scores_with_questions, user_name
+from workflows.registration.settings import settings_of
 
 
 def promote_version(
@@ -28,6 +27,7 @@ def promote_version(
     address: str | None,
     reason: str,
     force: bool,
+    recipe: str | None,
     console: Console,
 ) -> None:
     """Promote and roll over. Raises GateRefused when a benchmark is clearly below the champion's.
@@ -38,47 +38,26 @@ def promote_version(
         arguments = ["promote", *([str(version)] if version else [])]
         arguments += [*(["--model", model] if model else []), *(["--force"] if force else [])]
         arguments += ["--reason", reason] if reason else []
+        arguments += ["--recipe", recipe] if recipe else []
         run_there(home, str(address), arguments)
         return
     registry = Registry(home.tracking_uri)
     name = model or only_model(registry)
     store = open_store(home.store_uri)
+    candidate = find_candidate(registry, name, version)
     done = promote(
         registry,
         Ledger(store),
         name,
-        version,
-        gate=_gate_settings(name).gate,
+        candidate.version,
+        gate=settings_of(candidate, recipe).gate,
         who=user_name(),
         reason=reason,
         force=force,
         scores=lambda each: scores_with_questions(each, store),
     )
     _say(done, name, console)
-    _roll_over(home, done, name, address, console)
-
-
-def only_model(registry: Registry) -> str:
-    """Return the name of the only registered model; raises RegistryError when there is none, or
-    several.
-    """
-    models = registry.models()
-    if len(models) == 1:
-        return models[0]
-    if not models:
-        raise RegistryError("no model is registered yet; run a recipe first: lavaflow run tiny")
-    raise RegistryError(
-        f"several models are registered: {', '.join(models)}; choose one with --model"
-    )
-
-
-def _gate_settings(model: str) -> RegistryConfig:
-    """The gate of the recipe that makes this model, or the default one."""
-    for name in RECIPES:
-        registry = get_recipe(name).registry
-        if registry.model_name == model:
-            return registry
-    return RegistryConfig(model_name=model)
+    _roll_over(home, done, name, address, recipe, console)
 
 
 def _say(done: Promotion, name: str, console: Console) -> None:
@@ -94,7 +73,12 @@ def _say(done: Promotion, name: str, console: Console) -> None:
 
 
 def _roll_over(
-    home: Home, done: Promotion, name: str, address: str | None, console: Console
+    home: Home,
+    done: Promotion,
+    name: str,
+    address: str | None,
+    recipe: str | None,
+    console: Console,
 ) -> None:
     from components.serving.service import app
 
@@ -112,5 +96,6 @@ def _roll_over(
         if running.endpoint.version == str(done.champion.version):
             console.print(f"the service answers with version {done.champion.version} already")
             return
-        endpoint = app.roll_over(done.champion.uri, str(done.champion.version))
+        config = settings_of(done.champion, recipe).serving
+        endpoint = app.roll_over(done.champion.uri, str(done.champion.version), config)
     console.print(f"{endpoint.url} now answers with version {endpoint.version}", highlight=False)

@@ -5,15 +5,37 @@ In: a number or a range. Out: the service's status once the number is reached. A
 cluster itself.
 """
 
-import logging
-from collections.abc import Callable, Mapping
+from rich.console import Console
 
 from components.core.errors import ConfigError
 from components.serving.config import ReplicaRange
-from workflows.cluster.local import ensure_cluster
-from workflows.cluster.submit import run_remote
+from workflows.cluster.connect import connected, is_remote, run_there
+from workflows.home import Home
 
-log = logging.getLogger(__name__)
+
+def scale_service(
+    home: Home,
+    address: str | None,
+    replicas: int | None,
+    minimum: int | None,
+    maximum: int | None,
+    console: Console,
+) -> None:
+    """Change the replica numbers of the running service."""
+    wanted = replica_range(replicas, minimum, maximum)
+    if is_remote(address):
+        options = ["--min", str(wanted.minimum), "--max", str(wanted.maximum)]
+        run_there(home, str(address), ["scale", *options], addresses=False)
+        return
+    with connected(home, address):
+        from components.serving.service import app
+
+        row = service_row(app.scale(wanted))
+    console.print(
+        f"{row['model']} version {row['version']} at {row['address']}: {row['replicas']} replicas, "
+        f"{row['state']}",
+        highlight=False,
+    )
 
 
 def replica_range(replicas: int | None, minimum: int | None, maximum: int | None) -> ReplicaRange:
@@ -30,40 +52,6 @@ def replica_range(replicas: int | None, minimum: int | None, maximum: int | None
     if low > high:
         raise ConfigError(f"--min {low} is more than --max {high}")
     return ReplicaRange(minimum=low, maximum=high)
-
-
-def is_job_address(address: str) -> bool:
-    """Whether an address takes jobs (`http://HEAD:8265`) instead of connections."""
-    return address.startswith(("http://", "https://"))
-
-
-def scale(address: str, replicas: ReplicaRange) -> dict[str, str]:
-    """Change the replicas of the service on a cluster; returns a row for a table once they run.
-
-    `address` is `auto` or HOST:PORT. Raises ServingError when no service runs there or the number
-    is not reached.
-    """
-    ensure_cluster(address)
-    from components.serving.service import app
-
-    log.info("Scaling the service to %s replicas", replicas)
-    return service_row(app.scale(replicas))
-
-
-def scale_remotely(
-    address: str,
-    replicas: ReplicaRange,
-    *,
-    env_vars: Mapping[str, str] | None = None,
-    write: Callable[[str], None] = print,
-) -> int:
-    """Run `lavaflow scale` as a job on the head at `http://HEAD:8265`; returns its exit status."""
-    numbers = ["--min", str(replicas.minimum), "--max", str(replicas.maximum)]
-    if replicas.fixed:
-        numbers = ["--replicas", str(replicas.minimum)]
-    return run_remote(
-        ["scale", *numbers, "--address", "auto"], address, env_vars=env_vars, write=write
-    )
 
 
 def service_row(status: object) -> dict[str, str]:

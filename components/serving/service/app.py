@@ -102,11 +102,14 @@ def end_try_out() -> None:
         controller.remove(TRIAL)
 
 
-def roll_over(checkpoint: str, version: str) -> Endpoint:
-    """Serve another version with the settings, name and replica numbers of the running service."""
-    current = _running()
-    model = current.model.with_(checkpoint=checkpoint, version=version)
-    return _roll_out(model)
+def roll_over(checkpoint: str, version: str, config: ServingConfig) -> Endpoint:
+    """Serve another version with its settings, at the running service's address and with its name
+    and replica numbers: those are the operator's.
+    """
+    current = _running().model
+    kept = current.config
+    config = config.with_(host=kept.host, port=kept.port, replicas=kept.replicas)
+    return _roll_out(current.with_(checkpoint=checkpoint, version=version, config=config))
 
 
 def scale(replicas: ReplicaRange) -> ServiceStatus:

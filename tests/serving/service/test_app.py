@@ -124,13 +124,19 @@ def test_a_rollout_under_load_fails_no_request(url: str, checkpoints: dict[str, 
     assert before is not None
     old = before.endpoint.version
     new = "2" if old == "1" else "1"
+    its_own = ServingConfig(max_new_tokens=50, replicas=ReplicaRange(minimum=2, maximum=3))
     with Load(url) as load:
-        endpoint = app.roll_over(checkpoints[new], new)
+        endpoint = app.roll_over(checkpoints[new], new, its_own)
         time.sleep(1)
     assert load.failures == []
     assert endpoint.version == new
     assert (load.versions[0], load.versions[-1]) == (f"version-{old}", f"version-{new}")
     assert replica_names() and len(replica_names()) == 1
+    # Its own settings, but where and how widely the operator lets it run.
+    after = app.service_status()
+    kept = before.model.config
+    its_own = its_own.with_(host=kept.host, port=kept.port, replicas=kept.replicas)
+    assert after is not None and after.model.config == its_own
 
 
 def test_a_rollout_that_fails_leaves_the_old_version_answering(url: str, tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_a_rollout_that_fails_leaves_the_old_version_answering(url: str, tmp_pat
     before, replicas = app.service_status(), replica_names()
     assert before is not None
     with Load(url) as load, pytest.raises(ServingError, match=r"keeps answering.*does not exist"):
-        app.roll_over(str(tmp_path / "absent"), "9")
+        app.roll_over(str(tmp_path / "absent"), "9", before.model.config)
     assert load.failures == []
     assert set(load.versions) == {f"version-{before.endpoint.version}"}
     assert app.service_status() == before

@@ -1,9 +1,15 @@
 """The options of `lavaflow scale` and the row it ends with."""
 
+from pathlib import Path
+
 import pytest
+import typer
+from rich.console import Console
 
 from components.core.errors import ConfigError
 from components.serving.config import ReplicaRange, ServedModel
+from workflows.cluster import submit
+from workflows.home import open_home
 from workflows.service import scale
 
 
@@ -31,23 +37,9 @@ def test_what_makes_no_sense_is_refused(options: tuple[int | None, ...], said: s
         scale.replica_range(*options)
 
 
-@pytest.mark.parametrize(
-    ("address", "takes_jobs"),
-    [("http://head:8265", True), ("https://head", True), ("auto", False), ("head:6379", False)],
-)
-def test_which_addresses_take_jobs(address: str, takes_jobs: bool) -> None:
-    assert scale.is_job_address(address) is takes_jobs
-
-
-@pytest.mark.parametrize(
-    ("replicas", "numbers"),
-    [
-        (ReplicaRange(minimum=2, maximum=2), ["--replicas", "2"]),
-        (ReplicaRange(minimum=1, maximum=3), ["--min", "1", "--max", "3"]),
-    ],
-)
+@pytest.mark.parametrize("options", [(2, None, None), (None, 2, 2), (None, 1, 3)])
 def test_a_remote_scale_is_the_same_command_there(
-    replicas: ReplicaRange, numbers: list[str], monkeypatch: pytest.MonkeyPatch
+    options: tuple[int | None, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
 
@@ -55,8 +47,12 @@ def test_a_remote_scale_is_the_same_command_there(
         calls.append([address, *arguments])
         return 5
 
-    monkeypatch.setattr(scale, "run_remote", run_remote)
-    assert scale.scale_remotely("http://head:8265", replicas) == 5
+    monkeypatch.setattr(submit, "run_remote", run_remote)
+    with pytest.raises(typer.Exit) as ended:
+        scale.scale_service(open_home(str(tmp_path)), "http://head:8265", *options, Console())
+    assert ended.value.exit_code == 5
+    found = scale.replica_range(*options)
+    numbers = ["--min", str(found.minimum), "--max", str(found.maximum)]
     assert calls == [["http://head:8265", "scale", *numbers, "--address", "auto"]]
 
 
