@@ -8,7 +8,6 @@ from components.core.config import Config
 from components.registry.gate import GateConfig
 from components.registry.scores import ScoreRow
 from components.serving.config import ServingConfig
-from workflows.config import SampleQuestions
 
 
 class RegisterConfig(Config):
@@ -40,6 +39,17 @@ class RegisteredVersion(Artifact):
     def reference(self) -> str:
         """`name/3`."""
         return f"{self.model_name}/{self.version}"
+
+
+class SampleQuestions(Config):
+    """Questions asked over HTTP after a deploy: the proof that the whole chain works."""
+
+    files: tuple[str, ...] = ()
+    """Question files (JSON lines with `image` and `text`) below the raw data; the first question of
+    each is asked.
+    """
+    max_new_tokens: int = 192
+    """Longest answer."""
 
 
 class DeployConfig(Config):

@@ -247,7 +247,7 @@ def register_version(
 ) -> RegisteredVersion:
     """Step function of `register`."""
     from components.evaluation.pages.report import write_report
-    from components.evaluation.targets.pool import release
+    from components.evaluation.targets.actor_names import release
     from workflows.registration.register import register_model
 
     # All scores are there: what the evaluators hold is wanted by the service.
