@@ -37,12 +37,6 @@ COORDINATES = Resources(num_cpus=0)
 # A pod that is evicted has 30 s from SIGTERM to its end.
 STOP_GRACE_S = 25.0
 
-# What training reads of the data floor; how the data came about does not matter to it.
-LOADING = [
-    f"components.data.{name}"
-    for name in ("loader", "order", "shards", "images", "squares", "tokens")
-]
-
 
 def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handle | RawData:
     """The raw annotations and images: an existing folder, or the pocket world drawn anew."""
@@ -53,7 +47,6 @@ def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handl
         draw_world,
         config=recipe.pocket,
         returns=RawData,
-        code=["components.data.pocket"],
     )
 
 
@@ -67,7 +60,6 @@ def prepare(
         config=config,
         inputs={"raw": raw_data, "base": base},
         returns=PreparedData,
-        code=["components.data", "components.model.tokenizer", "components.model.tower"],
         resources=COORDINATES,
         retries=2,
     )
@@ -85,7 +77,6 @@ def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseM
         config=config,
         inputs={"data": data, "start": start},
         returns=ModelCheckpoint,
-        code=["components.training", "components.model", *LOADING],
         resources=COORDINATES,
         retries=2,
         stop_grace_s=STOP_GRACE_S,
@@ -102,12 +93,6 @@ def evaluate(
         config=config.for_benchmark(name),
         inputs={"model": model, "raw": raw_data},
         returns=BenchmarkScores,
-        code=[
-            "components.evaluation",
-            "components.model",
-            *LOADING,
-            "components.data.conversation",
-        ],
         resources=COORDINATES,
         retries=2,
     )
@@ -150,7 +135,6 @@ def deploy(
         config=DeployConfig(serving=recipe.serving, samples=recipe.samples),
         inputs={"version": version, "raw": raw_data},
         returns=Deployment,
-        code=["components.serving"],
         resources=COORDINATES,
     )
 

@@ -5,7 +5,7 @@ In: step functions with config and inputs. Out: their artifacts, each made at mo
     chain = Chain(store, "tiny", ensure_cluster=connect)
     prepared = chain.add("prepare", prepare_step, config=recipe.data, returns=PreparedData)
     model = chain.add("pretrain", train_step, config=recipe.pretrain, inputs={"data": prepared},
-                      returns=ModelCheckpoint, code=["components.training"], retries=2)
+                      returns=ModelCheckpoint, retries=2)
     artifacts = chain.run()
 """
 
@@ -19,6 +19,7 @@ from components.core.errors import ConfigError
 from components.core.store import Store, open_store
 from workflows.steps.context import Resources
 from workflows.steps.graph import Handle, Input, Node, Selection, find_node, select
+from workflows.steps.identity.payloads import is_code
 from workflows.steps.observer import Observer
 from workflows.steps.planning import PlannedStep, plan_steps
 from workflows.steps.running.executor import Executor, RayExecutor
@@ -84,7 +85,6 @@ class Chain:
         config: Config | None = None,
         inputs: Mapping[str, Input] | None = None,
         returns: type[Artifact] = Artifact,
-        code: Sequence[str] = (),
         resources: Resources | None = None,
         retries: int = 0,
         always_run: bool = False,
@@ -92,7 +92,6 @@ class Chain:
     ) -> Handle:
         """Add a step and return the handle that stands for its artifact.
 
-        `code`: modules or packages whose source is part of the key, besides the function's own.
         `retries`: how often a crash or a lost connection is tried again (preemptions do not count).
         `always_run`: for steps with an effect outside the store, such as a deployment.
         `stop_grace_s`: for functions that look for `context.stop_uri()` while they run; on Ctrl-C
@@ -107,7 +106,6 @@ class Chain:
             config=config,
             inputs=dict(inputs or {}),
             returns=returns,
-            code=tuple(code),
             resources=resources or Resources(),
             retries=retries,
             always_run=always_run,
@@ -230,8 +228,7 @@ class Chain:
         step = next(one for one in self.plan(only=node.name) if one.name == node.name)
         if step.action == "skip":
             return step.key
-        in_code = [field for field, _, _ in step.diff if field.startswith("code.")]
-        if step.nearest_key and len(in_code) == len(step.diff):
+        if step.nearest_key and all(is_code(field) for field, _, _ in step.diff):
             return step.nearest_key
         raise ConfigError(
             f"step {node.name} has no result that differs in code alone ({step.reason}); "

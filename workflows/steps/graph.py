@@ -38,7 +38,6 @@ class Node:
     config: Config | None
     inputs: Mapping[str, Input]
     returns: type[Artifact]
-    code: tuple[str, ...]
     resources: Resources
     retries: int
     always_run: bool
@@ -70,7 +69,7 @@ class Node:
     def identity(self, results: Mapping[str, Artifact]) -> tuple[dict[str, Any], str]:
         """Return (payload, key) once all inputs are known."""
         inputs = self.bound_inputs(results)
-        payload = step_payload(self.name, self.function, self.config, inputs, self.code)
+        payload = step_payload(self.name, self.function, self.config, inputs)
         return payload, payload_key(payload)
 
 

@@ -32,7 +32,6 @@ def add_tiny_base(chain: Chain, config: TinyBaseConfig) -> Handle:
         build_base,
         config=config,
         returns=TinyBase,
-        code=["workflows.tiny_base", "components.data.pocket"],
         resources=Resources(num_cpus=2),
     )
 

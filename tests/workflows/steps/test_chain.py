@@ -146,7 +146,7 @@ def test_a_forced_result_replaces_the_record_and_keeps_the_old_files(
 def test_always_run_steps_run_again(make_chain: MakeChain, steps: Any) -> None:
     events = steps.Events()
     chain = make_chain(observer=events)
-    chain.add("deploy", lambda config, inputs, context: Artifact(), always_run=True)
+    chain.add("deploy", steps.source, config=steps.Settings(), always_run=True)
     chain.run()
     chain.run()
     assert events.of("finished").count("deploy") == 2
@@ -214,11 +214,14 @@ def test_the_tracker_hears_everything_and_may_fail(make_chain: MakeChain, steps:
 
 
 def test_wrong_use_is_refused_with_words(make_chain: MakeChain, steps: Any) -> None:
+    def three(config: Any, inputs: dict[str, Any], context: StepContext) -> Any:
+        return 3
+
     chain = make_chain()
     with pytest.raises(ConfigError, match="added twice"):
         chain.add("source", steps.source)
     with pytest.raises(ConfigError, match="lower-case"):
         chain.add("Not/good", steps.source)
-    chain.add("wrong", lambda config, inputs, context: 3, returns=steps.Number)
+    chain.add("wrong", three, returns=steps.Number)
     with pytest.raises(StepFailed, match="returned a int, expected a Number"):
         chain.run()
