@@ -46,7 +46,7 @@ def code_digests(
 
     Of modules whose names are put together, `f"components.evaluation.benchmarks.{name}"`, those
     count that the step's setting `benchmarks` lists; all of the folder where there is no such
-    setting. Raises ConfigError for a function without a source file.
+    setting. Raises ConfigError for a function without a source file, or source with an error.
     """
     cache = user_cache(module_facts)
     digests, facts = _of_step_function(function, root)
@@ -60,7 +60,14 @@ def code_digests(
         path = _module_path(module, root)
         if path is None or is_unwatched(module):
             continue
-        facts = cache.facts(path.read_bytes())
+        try:
+            facts = cache.facts(path.read_bytes())
+        except (SyntaxError, UnicodeDecodeError) as error:
+            line = getattr(error, "lineno", None) or 1
+            raise ConfigError(
+                f"{path}:{line}: not Python that can be read ({error}); mend it, or the key of "
+                f"{_name(function)} is unknown"
+            ) from None
         digests[module] = facts.digest
         for name in facts.files:
             if (path.parent / name).is_file():

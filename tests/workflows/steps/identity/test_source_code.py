@@ -296,6 +296,11 @@ def test_a_function_outside_the_project_counts_by_what_it_uses() -> None:
             code_digests(wrong, {})
 
 
+def test_source_with_an_error_is_named(rekeyed: Callable[..., set[str]]) -> None:
+    with pytest.raises(ConfigError, match=r"tokens.py:\d+: not Python .* mend it"):
+        rekeyed("components/data/tokens.py", r"\Z", "\ndef broken(:\n")
+
+
 def test_a_name_of_its_own_is_not_the_module_s(nodes: dict[str, Node]) -> None:
     """`raw` is a parameter of the helper and a function of the module."""
     assert callable(hops.raw)
