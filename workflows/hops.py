@@ -28,12 +28,12 @@ from workflows.base import BaseModel
 from workflows.config import PipelineConfig
 from workflows.home import api_key
 from workflows.service.samples import sample_questions
-from workflows.steps import Chain, Handle, Resources, StepContext
+from workflows.steps import Chain, Handle, StepContext
 
 log = logging.getLogger(__name__)
 
 # Steps that only start Ray Train workers or actors reserve nothing: those reserve their own.
-COORDINATES = Resources(num_cpus=0)
+COORDINATES = 0
 # A pod that is evicted has 30 s from SIGTERM to its end.
 STOP_GRACE_S = 25.0
 
@@ -60,7 +60,7 @@ def prepare(
         config=config,
         inputs={"raw": raw_data, "base": base},
         returns=PreparedData,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -77,7 +77,7 @@ def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseM
         config=config,
         inputs={"data": data, "start": start},
         returns=ModelCheckpoint,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
         stop_grace_s=STOP_GRACE_S,
     )
@@ -93,7 +93,7 @@ def evaluate(
         config=config.for_benchmark(name),
         inputs={"model": model, "raw": raw_data},
         returns=BenchmarkScores,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -120,7 +120,7 @@ def register(
         ),
         inputs={"model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -135,7 +135,7 @@ def deploy(
         config=DeployConfig(serving=recipe.serving, samples=recipe.samples),
         inputs={"version": version, "raw": raw_data},
         returns=Deployment,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
     )
 
 

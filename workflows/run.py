@@ -48,7 +48,7 @@ class Selection:
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Chain.run` and `Chain.plan`."""
-        return {"only": list(self.only) or None, "from_": self.from_, "force": list(self.force)}
+        return {"only": self.only, "from_": self.from_, "force": self.force}
 
     @property
     def partial(self) -> bool:

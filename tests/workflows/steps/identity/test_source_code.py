@@ -15,6 +15,7 @@ import pytest
 
 from components.core.artifact import Artifact
 from components.core.errors import ConfigError
+from components.core.store import Store
 from workflows import hops, pipeline
 from workflows.base import BaseModel
 from workflows.recipes.tiny import tiny
@@ -87,7 +88,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Node]:
     """All steps of the tiny recipe and the one of the tiny base, by name."""
-    chain = Chain(str(tmp_path_factory.mktemp("store")), "tiny")
+    chain = Chain(Store(str(tmp_path_factory.mktemp("store"))), "tiny")
     base = BaseModel(
         uri="", digest="x", vision_tower="", language_model="", connector="", feature_layer=-2,
         select="",

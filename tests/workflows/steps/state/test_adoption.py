@@ -30,11 +30,11 @@ def test_pin_bridges_code_but_not_config(make_chain: MakeChain, steps: Any) -> N
     assert re.fullmatch(
         r"changed: code \S+<locals>.one, code \S+<locals>.two", changed.plan()[0].reason
     )
-    key = changed.pin("train", reason="two weeks of training")
+    key = changed.pin("train")
     assert "pinned to " + key in changed.plan()[0].reason
     assert changed.run()["train"].value == 1  # type: ignore[attr-defined] # a Number
     assert actions(build(1, learning_rate=0.5)) == {"train": "run"}
-    assert changed.run(force=True)["train"].value == 2  # type: ignore[attr-defined] # a Number
+    assert changed.run(force=["train"])["train"].value == 2  # type: ignore[attr-defined] # a Number
     assert build(0).unpin("train") == [key]
     with pytest.raises(ConfigError, match="differs in code alone"):
         build(1, learning_rate=0.7).pin("train")
