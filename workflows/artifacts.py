@@ -3,12 +3,37 @@
 Schemas only; imports fast.
 """
 
+import json
+from typing import TYPE_CHECKING, Self
+
 from components.core.artifact import Artifact
 from components.core.config import Config
+from components.registry import names
+from components.registry.gate import GateConfig
 from components.registry.scores import ScoreRow
 from components.serving.config import ServingConfig
-from workflows.config import SampleQuestions
-from workflows.registration.settings import VersionSettings
+
+if TYPE_CHECKING:
+    # The last two steps must not depend on the settings of all the others.
+    from workflows.config import PipelineConfig
+
+
+class VersionSettings(Config):
+    """The part of a recipe that is needed after its run."""
+
+    serving: ServingConfig
+    """How the service runs it."""
+    gate: GateConfig
+    """When it is refused as champion."""
+
+    @classmethod
+    def of(cls, recipe: "PipelineConfig") -> Self:
+        """Return a recipe's."""
+        return cls(serving=recipe.serving, gate=recipe.registry.gate)
+
+    def tags(self) -> dict[str, str]:
+        """Return them as the version's tag."""
+        return {names.SETTINGS: json.dumps(self.canonical(), sort_keys=True)}
 
 
 class RegisterConfig(Config):
@@ -41,6 +66,17 @@ class RegisteredVersion(Artifact):
     def reference(self) -> str:
         """`name/3`."""
         return f"{self.model_name}/{self.version}"
+
+
+class SampleQuestions(Config):
+    """Questions asked over HTTP after a deploy: the proof that the whole chain works."""
+
+    files: tuple[str, ...] = ()
+    """Question files (JSON lines with `image` and `text`) below the raw data; the first question of
+    each is asked.
+    """
+    max_new_tokens: int = 192
+    """Longest answer."""
 
 
 class DeployConfig(Config):

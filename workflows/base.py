@@ -9,12 +9,16 @@ inputs.)
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.core.artifact import Artifact, hash_file
 from components.core.errors import ConfigError
 from components.model.folders import pin_address
 from components.training.config import BasePaths
-from workflows.config import BaseConfig
+
+if TYPE_CHECKING:
+    # A step that takes a base must not depend on the settings of all other steps.
+    from workflows.config import BaseConfig
 
 
 class BaseParts(Artifact):
@@ -39,7 +43,7 @@ class BaseParts(Artifact):
         )
 
 
-def read_base(config: BaseConfig, cache_path: Path) -> BaseParts:
+def read_base(config: "BaseConfig", cache_path: Path) -> BaseParts:
     """Return the record of the base folders; digests are cached by size and time of change.
 
     Raises ConfigError when a folder is missing or holds no configuration, StoreError when a store

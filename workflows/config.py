@@ -15,6 +15,7 @@ from components.evaluation.config import EvaluationConfig
 from components.registry.gate import GateConfig
 from components.serving.config import ServingConfig
 from components.training.config import StageConfig
+from workflows.artifacts import SampleQuestions
 
 _NOT_IDENTITY: dict[str, Any] = {"identity": False}
 
@@ -43,17 +44,6 @@ class RegistryConfig(Config):
     """Name of the registered model; its versions are the pipeline's results."""
     gate: GateConfig = GateConfig()
     """When a candidate is refused."""
-
-
-class SampleQuestions(Config):
-    """Questions asked over HTTP after a deploy: the proof that the whole chain works."""
-
-    files: tuple[str, ...] = ()
-    """Question files (JSON lines with `image` and `text`) below the raw data; the first question of
-    each is asked.
-    """
-    max_new_tokens: int = 192
-    """Longest answer."""
 
 
 class PipelineConfig(Config):

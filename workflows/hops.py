@@ -23,26 +23,20 @@ from workflows.artifacts import (
     RegisterConfig,
     RegisteredVersion,
     SampleAnswer,
+    VersionSettings,
 )
 from workflows.base import BaseParts
 from workflows.config import PipelineConfig
 from workflows.home import api_key
-from workflows.registration.settings import VersionSettings
 from workflows.service.samples import sample_questions
-from workflows.steps import Chain, Handle, Resources, StepContext
+from workflows.steps import Chain, Handle, StepContext
 
 log = logging.getLogger(__name__)
 
 # Steps that only start Ray Train workers or actors reserve nothing: those reserve their own.
-COORDINATES = Resources(num_cpus=0)
+COORDINATES = 0
 # A pod that is evicted has 30 s from SIGTERM to its end.
 STOP_GRACE_S = 25.0
-
-# What training reads of the data floor; how the data came about does not matter to it.
-LOADING = [
-    f"components.data.{name}"
-    for name in ("loader", "order", "shards", "images", "squares", "tokens")
-]
 
 
 def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handle | RawData:
@@ -54,7 +48,6 @@ def raw(chain: Chain, recipe: PipelineConfig, raw_data: RawData | None) -> Handl
         draw_world,
         config=recipe.pocket,
         returns=RawData,
-        code=["components.data.pocket"],
     )
 
 
@@ -68,8 +61,7 @@ def prepare(
         config=config,
         inputs={"raw": raw_data, "base": base},
         returns=PreparedData,
-        code=["components.data", "components.model.tokenizer", "components.model.tower"],
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -86,8 +78,7 @@ def train(chain: Chain, config: StageConfig, data: Handle, start: Handle | BaseP
         config=config,
         inputs={"data": data, "start": start},
         returns=ModelCheckpoint,
-        code=["components.training", "components.model", *LOADING],
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
         stop_grace_s=STOP_GRACE_S,
     )
@@ -103,13 +94,7 @@ def evaluate(
         config=config.for_benchmark(name),
         inputs={"model": model, "raw": raw_data},
         returns=BenchmarkScores,
-        code=[
-            "components.evaluation",
-            "components.model",
-            *LOADING,
-            "components.data.conversation",
-        ],
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -117,7 +102,7 @@ def evaluate(
 def register(
     chain: Chain,
     recipe: PipelineConfig,
-    base: BaseModel,
+    base: BaseParts,
     model: Handle,
     scores: Sequence[Handle],
     raw_data: Handle | RawData,
@@ -137,7 +122,7 @@ def register(
         ),
         inputs={"base": base, "model": model, "scores": list(scores), "raw": raw_data},
         returns=RegisteredVersion,
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
         retries=2,
     )
 
@@ -152,8 +137,7 @@ def deploy(
         config=DeployConfig(serving=recipe.serving, samples=recipe.samples),
         inputs={"version": version, "raw": raw_data},
         returns=Deployment,
-        code=["components.serving"],
-        resources=COORDINATES,
+        num_cpus=COORDINATES,
     )
 
 
@@ -249,7 +233,7 @@ def register_version(
 ) -> RegisteredVersion:
     """Step function of `register`."""
     from components.evaluation.pages.report import write_report
-    from components.evaluation.targets.pool import release
+    from components.evaluation.targets.actor_names import release
     from workflows.registration.register import register_model
 
     # All scores are there: what the evaluators hold is wanted by the service.

@@ -24,7 +24,7 @@ from components.registry.tracking import MlflowTracker
 from components.registry.versions import Registry
 from components.serving.config import ServingConfig
 from workflows import pipeline, show
-from workflows.artifacts import Deployment, RegisteredVersion
+from workflows.artifacts import Deployment, RegisteredVersion, VersionSettings
 from workflows.base import read_base
 from workflows.cluster.local import KeptCluster, ensure_cluster, keep_cluster, kept_cluster
 from workflows.config import PipelineConfig
@@ -32,7 +32,7 @@ from workflows.home import Home, secrets
 from workflows.raw import read_raw
 from workflows.recipes import get_recipe
 from workflows.registration.register import code_version, user_name
-from workflows.registration.settings import VersionSettings, renew_settings
+from workflows.registration.settings import renew_settings
 from workflows.steps import Chain, NullTracker, PlannedStep, Tracker
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.terminal import TerminalObserver
@@ -50,7 +50,7 @@ class StepChoice:
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Chain.run` and `Chain.plan`."""
-        return {"only": list(self.only) or None, "from_": self.from_, "force": list(self.force)}
+        return {"only": self.only, "from_": self.from_, "force": self.force}
 
     @property
     def partial(self) -> bool:

@@ -19,6 +19,10 @@ from workflows.home import Home
 from workflows.pipeline import Pipeline
 from workflows.recipes import RECIPES, get_recipe
 from workflows.steps import PlannedStep
+from workflows.steps.identity.payloads import CODE
+
+MAX_MODULES = 12
+"""Changed modules of a step that `plan --explain` names."""
 
 ACTION_STYLES = {"run": "yellow", "wait": "cyan", "skip": "green"}
 
@@ -120,12 +124,17 @@ def _print_differences(console: Console, planned: Sequence[PlannedStep]) -> None
             continue
         explained = True
         console.print(f"\n[bold]{step.name}[/] differs from result {step.nearest_key}:")
+        code = [change for change in step.diff if change[0].startswith(CODE)]
         for field, old, new in step.diff:
-            console.print(
-                f"  {escape(field)}: {escape(_short(old))} -> {escape(_short(new))}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            if not field.startswith(CODE):
+                text = f"{field}: {_short(old)} -> {_short(new)}"
+                console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+        for field, old, new in code[:MAX_MODULES]:
+            how = "new" if old is None else "gone" if new is None else "changed"
+            text = f"code {field.removeprefix(CODE)}: {how}"
+            console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
+        if len(code) > MAX_MODULES:
+            console.print(f"  and code of {len(code) - MAX_MODULES} more modules", highlight=False)
     if not explained:
         console.print("No step has an earlier result that differs.")
 

@@ -163,11 +163,11 @@ class Store:
                 self._download(path, target, manifest)
         return target
 
-    def verify(self, path: str, manifest: Manifest, thorough: bool = False) -> str | None:
+    def verify(self, path: str, manifest: Manifest) -> str | None:
         """Return why the stored folder is not what the manifest says, or None when it is whole.
 
         Files whose size and change stamp are those of the publication count as untouched; the
-        others (all of them with `thorough`) are read again and their sha256 compared.
+        others are read again and their sha256 compared.
         """
         stamps = self.stamps(path)
         missing = [name for name in manifest.files if name not in stamps]
@@ -178,7 +178,7 @@ class Store:
             size, stamp = stamps[name]
             if size != entry.size:
                 altered.append(name)
-            elif not thorough and entry.stamp and stamp == entry.stamp:
+            elif entry.stamp and stamp == entry.stamp:
                 continue
             elif self._sha256(posixpath.join(path, name)) != entry.sha256:
                 altered.append(name)

@@ -94,11 +94,6 @@ class MlflowTracker:
             f"starting step {step}", lambda: self._writer.start_step(*arguments)
         )
 
-    def log_params(self, step: str, params: Mapping[str, Any]) -> None:
-        """Add parameters to a step's run; a value that was logged before is not logged again."""
-        values = dict(params)
-        self._put(f"parameters of {step}", lambda: self._writer.log_params(step, values))
-
     def log_metrics(self, step: str, metrics: Mapping[str, float], at: int | None) -> None:
         """Append metrics at a training step; values at or before the last logged step are dropped.
 

@@ -80,7 +80,7 @@ def test_folders_go_up_and_come_back_whole(store: Store, tmp_path: Path) -> None
     store.upload(folder / "one.txt", "x/single.txt")
     published = manifest.with_stamps(store.stamps("x/files"))
     assert store.verify("x/files", published) is None
-    assert store.verify("x/files", published, thorough=True) is None
+    assert store.verify("x/files", manifest) is None, "read again, for want of stamps"
     copy = store.local_copy("x/files", manifest)
     assert build_manifest(copy) == manifest
     assert store.local_copy("x/files", manifest) == copy

@@ -12,8 +12,9 @@ import pytest
 
 from components.registry.versions import Registry, ResolvedVersion
 from tests.integration.conftest import ROOT, CommandLine, small
+from workflows.artifacts import VersionSettings
 from workflows.recipes import get_recipe
-from workflows.registration.settings import VersionSettings, settings_of
+from workflows.registration.settings import settings_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -9,8 +9,9 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from components.core.artifact import Artifact
 from components.core.errors import ConfigError, DataError
 from components.core.logs import format_duration
 from components.core.store import Store, local_copy
@@ -35,11 +37,13 @@ from components.registry.versions import Registry
 from workflows.evaluation.subject import ModelUnderTest
 from workflows.home import Home, api_key
 from workflows.registration.references import names_version
-from workflows.steps.identity.keys import identity_values
+from workflows.steps.identity.keys import canonical_json, payload_key, step_payload
+from workflows.steps.identity.payloads import is_code, payload_changes
 
 _RESUME = "resume"
 _ASKED = "asked.json"
-"""What a folder's answers depend on; written last, so it vouches for the rest."""
+"""What a folder's answers depend on, as a step's payload; written last, so it vouches for the rest.
+"""
 
 
 def find_raw(home: Home, raw: str | None) -> Path:
@@ -95,7 +99,9 @@ def evaluate_model(
     target: Target | None = None
     scores = []
     for name in config.benchmarks:
-        place, asked = folder / name, _asked(model, raw, config.for_benchmark(name))
+        place = folder / name
+        asked = _payload(name, evaluate_model, model, raw, config.for_benchmark(name))
+        resume_path = place / f"{_RESUME}-{payload_key(asked)}"
         found = None if force else _finished(place, asked)
         if found is not None:
             console.print(f"= {name}  found in {place}", highlight=False, soft_wrap=True)
@@ -109,12 +115,12 @@ def evaluate_model(
                 raw,
                 target,
                 place,
-                place / _RESUME,
+                resume_path,
                 shown.move,
                 judge_key=api_key,
             )
         (place / _ASKED).write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(place / _RESUME, ignore_errors=True)
+        shutil.rmtree(resume_path, ignore_errors=True)
         scores.append(found)
     write_report([folder / name for name in config.benchmarks], folder / REPORT, model.name, raw)
     return folder, scores
@@ -143,7 +149,9 @@ def write_submission(
     folder = _default_output(home, model, raw, config) / name
     path = output or folder / submission.file_name
     with _Shown(console, name) as shown:
-        resume = ResumeLog(folder / _RESUME)
+        asked = config.for_benchmark(submission.benchmark)
+        key = payload_key(_payload(name, write_submission, model, raw, asked))
+        resume = ResumeLog(folder / f"{_RESUME}-{key}")
         target = model.open(config)
         answers = ask(target, {name: questions}, config.batch_size, resume, shown.move)[name]
     return submission.write(root, answers.items(), path)
@@ -229,21 +237,29 @@ class _Shown:
 
 
 def _default_output(home: Home, model: ModelUnderTest, raw: Path, config: EvaluationConfig) -> Path:
-    """Return a folder that the same question always leads to."""
-    text = json.dumps(_asked(model, raw, config), sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    """Return a folder that the same question always leads to, whichever the benchmarks."""
+    asked = _payload("evaluate", evaluate_model, model, raw, config.with_(benchmarks=()))
+    question = {name: asked[name] for name in ("config", "inputs")}
+    digest = hashlib.sha256(canonical_json(question)).hexdigest()[:8]
     return home.path / "evaluations" / f"{model.name}-{digest}"
 
 
-def _asked(model: ModelUnderTest, raw: Path, config: EvaluationConfig) -> dict[str, str]:
-    """Return what the answers depend on, in words; not the choice of benchmarks."""
-    values = {k: v for k, v in identity_values(config).items() if not k.startswith("benchmarks")}
-    asked = {"model": model.identity, "raw": str(raw.resolve()), **values}
-    return {name: v if isinstance(v, str) else json.dumps(v) for name, v in asked.items()}
+def _payload(
+    name: str,
+    function: Callable[..., Any],
+    model: ModelUnderTest,
+    raw: Path,
+    config: EvaluationConfig,
+) -> dict[str, Any]:
+    """Return what the answers depend on, in the form in which a step of a chain has it."""
+    inputs = {"model": model.identity, "raw": str(raw.resolve())}
+    artifacts = {name: Artifact(uri="", digest=digest) for name, digest in inputs.items()}
+    return step_payload(name, function, config, artifacts)
 
 
-def _finished(place: Path, asked: dict[str, str]) -> BenchmarkScores | None:
-    """Return the scores of a finished benchmark; what was cut short is asked again.
+def _finished(place: Path, asked: dict[str, Any]) -> BenchmarkScores | None:
+    """Return the scores of a finished benchmark; what was cut short is asked again, and what other
+    code has made.
 
     Raises ConfigError for results of another question: they are not overwritten unasked.
     """
@@ -253,10 +269,11 @@ def _finished(place: Path, asked: dict[str, str]) -> BenchmarkScores | None:
         found = BenchmarkScores.model_validate({"uri": "", "digest": "", **values})
     except (OSError, ValueError):
         return None
-    for name in asked:
-        if asked[name] != before.get(name):
+    changes = payload_changes(before, asked)
+    for field, old, new in changes:
+        if not is_code(field):
             raise ConfigError(
-                f"{place} holds results with {name}={before.get(name)}, not {asked[name]}; choose "
-                "another --output, or ask anew with --force"
+                f"{place} holds results with {field}={old}, not {new}; choose another --output, "
+                "or ask anew with --force"
             )
-    return found
+    return found if not changes else None

@@ -13,7 +13,8 @@ from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
 from components.registry.gate import GateConfig
 from components.serving.config import ServingConfig
 from components.training.config import StageConfig
-from workflows.config import BaseConfig, PipelineConfig, RegistryConfig, SampleQuestions
+from workflows.artifacts import SampleQuestions
+from workflows.config import BaseConfig, PipelineConfig, RegistryConfig
 
 BASE = Path(__file__).parents[1] / "tiny_base"
 IMAGE = ImageSpec(size_px=84, aspect="pad")

@@ -30,7 +30,7 @@ from components.registry.scores import ScoreRow
 from components.registry.versions import Registration, Registry, ResolvedVersion
 from components.training.config import ModelCheckpoint
 from workflows.artifacts import RegisterConfig, RegisteredVersion
-from workflows.base import BaseModel
+from workflows.base import BaseParts
 from workflows.registration.bases import describe_part
 from workflows.registration.lineage import ancestors, read_record
 from workflows.steps import StepContext
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def register_model(
     config: RegisterConfig,
-    base: BaseModel,
+    base: BaseParts,
     model: ModelCheckpoint,
     scores: Sequence[BenchmarkScores],
     context: StepContext,
@@ -159,7 +159,7 @@ def _questions_digest(predictions: Sequence[Prediction]) -> str:
 
 def _facts(
     config: RegisterConfig,
-    base: BaseModel,
+    base: BaseParts,
     model: ModelCheckpoint,
     rows: tuple[ScoreRow, ...],
     lineage: LineageNode,

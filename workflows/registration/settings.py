@@ -11,36 +11,15 @@ characters in such a tag (MySQL 65,535, older servers 5,000); these are some 1,2
 
 import json
 import logging
-from typing import Self
 
-from components.core.config import Config, changed_fields, parse
+from components.core.config import changed_fields, parse
 from components.core.errors import ConfigError, RegistryError
 from components.registry import names
-from components.registry.gate import GateConfig
 from components.registry.versions import Registry, ResolvedVersion
-from components.serving.config import ServingConfig
-from workflows.config import PipelineConfig
+from workflows.artifacts import VersionSettings
 from workflows.recipes import get_recipe
 
 log = logging.getLogger(__name__)
-
-
-class VersionSettings(Config):
-    """The part of a recipe that is needed after its run."""
-
-    serving: ServingConfig
-    """How the service runs it."""
-    gate: GateConfig
-    """When it is refused as champion."""
-
-    @classmethod
-    def of(cls, recipe: PipelineConfig) -> Self:
-        """Return a recipe's."""
-        return cls(serving=recipe.serving, gate=recipe.registry.gate)
-
-    def tags(self) -> dict[str, str]:
-        """Return them as the version's tag."""
-        return {names.SETTINGS: json.dumps(self.canonical(), sort_keys=True)}
 
 
 def settings_of(version: ResolvedVersion, recipe: str | None = None) -> VersionSettings:

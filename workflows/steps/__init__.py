@@ -7,7 +7,7 @@ must run.
 """
 
 from workflows.steps.chain import Chain
-from workflows.steps.context import Resources, StepContext
+from workflows.steps.context import StepContext
 from workflows.steps.graph import Handle
 from workflows.steps.observer import Observer
 from workflows.steps.planning import PlannedStep
@@ -19,7 +19,6 @@ __all__ = [
     "NullTracker",
     "Observer",
     "PlannedStep",
-    "Resources",
     "StepContext",
     "Tracker",
 ]

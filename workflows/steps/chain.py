@@ -5,7 +5,7 @@ In: step functions with config and inputs. Out: their artifacts, each made at mo
     chain = Chain(store, "tiny", ensure_cluster=connect)
     prepared = chain.add("prepare", prepare_step, config=recipe.data, returns=PreparedData)
     model = chain.add("pretrain", train_step, config=recipe.pretrain, inputs={"data": prepared},
-                      returns=ModelCheckpoint, code=["components.training"], retries=2)
+                      returns=ModelCheckpoint, retries=2)
     artifacts = chain.run()
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 from components.core.artifact import Artifact
 from components.core.config import Config, parse
 from components.core.errors import ConfigError
-from components.core.store import Store, open_store
-from workflows.steps.context import Resources
+from components.core.store import Store
 from workflows.steps.graph import Handle, Input, Node, Selection, find_node, select
+from workflows.steps.identity.payloads import is_code
 from workflows.steps.observer import Observer
 from workflows.steps.planning import PlannedStep, plan_steps
 from workflows.steps.running.executor import Executor, RayExecutor
@@ -39,14 +39,14 @@ class Chain:
 
     def __init__(
         self,
-        store: Store | str,
+        store: Store,
         run_name: str,
         *,
         tracker: Tracker | None = None,
         observer: Observer | None = None,
         ensure_cluster: Callable[[], None] = lambda: None,
         executor: Executor | None = None,
-        resume_command: str | Callable[[], str] = "",
+        resume_command: str = "",
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         provenance: Mapping[str, str] | None = None,
@@ -59,7 +59,7 @@ class Chain:
         `resume_command` is the last line of StepFailed. `params` and `tags` go to the tracker's
         parent run; `provenance` (code version, command) goes into each record.
         """
-        self.store = store if isinstance(store, Store) else open_store(store)
+        self.store = store
         self.run_name = run_name
         self._tracker = GuardedTracker(tracker or NullTracker())
         self._observer = observer or Observer()
@@ -84,17 +84,15 @@ class Chain:
         config: Config | None = None,
         inputs: Mapping[str, Input] | None = None,
         returns: type[Artifact] = Artifact,
-        code: Sequence[str] = (),
-        resources: Resources | None = None,
+        num_cpus: float = 1,
         retries: int = 0,
-        always_run: bool = False,
         stop_grace_s: float = 0.0,
     ) -> Handle:
         """Add a step and return the handle that stands for its artifact.
 
-        `code`: modules or packages whose source is part of the key, besides the function's own.
+        `num_cpus`: what the step's Ray task reserves. 0 for a step that only starts workers or
+        actors: it would take from them the processors that it waits for.
         `retries`: how often a crash or a lost connection is tried again (preemptions do not count).
-        `always_run`: for steps with an effect outside the store, such as a deployment.
         `stop_grace_s`: for functions that look for `context.stop_uri()` while they run; on Ctrl-C
         or SIGTERM they have so long to save what they have before they are cancelled.
         """
@@ -107,10 +105,8 @@ class Chain:
             config=config,
             inputs=dict(inputs or {}),
             returns=returns,
-            code=tuple(code),
-            resources=resources or Resources(),
+            num_cpus=num_cpus,
             retries=retries,
-            always_run=always_run,
             stop_grace_s=stop_grace_s,
         )
         for parent in node.parents:
@@ -121,9 +117,9 @@ class Chain:
     def plan(
         self,
         *,
-        only: str | Sequence[str] | None = None,
+        only: Sequence[str] = (),
         from_: str | None = None,
-        force: bool | str | Sequence[str] = False,
+        force: Sequence[str] = (),
     ) -> list[PlannedStep]:
         """Return what `run` with the same options would do with each step, and why; runs
         nothing.
@@ -133,9 +129,9 @@ class Chain:
     def run(
         self,
         *,
-        only: str | Sequence[str] | None = None,
+        only: Sequence[str] = (),
         from_: str | None = None,
-        force: bool | str | Sequence[str] = False,
+        force: Sequence[str] = (),
     ) -> dict[str, Artifact]:
         """Bring the steps up to date and return their artifacts by name.
 
@@ -159,7 +155,7 @@ class Chain:
             self._tracker.finish_run(status)
             self._observer.on_chain_finished(status, time.monotonic() - started)
 
-    def pin(self, step: str, key: str | None = None, reason: str = "") -> str:
+    def pin(self, step: str, key: str | None = None) -> str:
         """Keep a step's result although its code changed; returns the pinned key.
 
         `key` (its first digits do) names the result; without it the present one, or the nearest
@@ -168,7 +164,7 @@ class Chain:
         """
         node = find_node(self._nodes, step)
         chosen = self._full_key(step, key) if key else self._pinnable_key(node)
-        add_pin(self.store, step, chosen, reason)
+        add_pin(self.store, step, chosen)
         return chosen
 
     def unpin(self, step: str, key: str | None = None) -> list[str]:
@@ -176,24 +172,16 @@ class Chain:
         node = find_node(self._nodes, step)
         return remove_pin(self.store, node.name, self._full_key(step, key) if key else None)
 
-    def adopt(
-        self,
-        step: str,
-        uri: str,
-        body: Artifact | Mapping[str, Any] | None = None,
-        *,
-        force: bool = False,
-    ) -> Artifact:
+    def adopt(self, step: str, uri: str, body: Mapping[str, Any] | None = None) -> Artifact:
         """Register an existing folder as the result of a step, for its present key.
 
         `body`: the artifact's typed fields; not needed for a folder that a step of some store made.
         Raises ConfigError when the step's own inputs are not there yet, or when it has a result
-        already and `force` is not given.
+        already.
         """
         node = find_node(self._nodes, step)
-        if isinstance(body, Mapping):
-            body = parse(node.returns, body, where=f"adopt {step}")
-        return adopt_folder(self.store, node, self._results_before(node), uri, body, force)
+        given = parse(node.returns, body, where=f"adopt {step}") if body is not None else None
+        return adopt_folder(self.store, node, self._results_before(node), uri, given)
 
     def _chain_run(self, selection: Selection, run_id: str) -> ChainRun:
         parts = RunParts(
@@ -206,15 +194,11 @@ class Chain:
             lease_ttl_s=self._lease_ttl_s,
             provenance={**self._provenance, "run_name": self.run_name, "tracker_parent": run_id},
         )
-        return ChainRun(self._nodes, selection, parts, self._resume_line)
-
-    def _resume_line(self) -> str:
-        command = self._resume_command
-        return command() if callable(command) else command
+        return ChainRun(self._nodes, selection, parts, self._resume_command)
 
     def _results_before(self, node: Node) -> dict[str, Artifact]:
         """Return the present results of a step's inputs; raises ConfigError when one is missing."""
-        planned = {step.name: step for step in self.plan(only=node.name)}
+        planned = {step.name: step for step in self.plan(only=[node.name])}
         results = {}
         for parent in node.parents:
             artifact = planned[parent].artifact
@@ -227,11 +211,10 @@ class Chain:
         return results
 
     def _pinnable_key(self, node: Node) -> str:
-        step = next(one for one in self.plan(only=node.name) if one.name == node.name)
+        step = next(one for one in self.plan(only=[node.name]) if one.name == node.name)
         if step.action == "skip":
             return step.key
-        in_code = [field for field, _, _ in step.diff if field.startswith("code.")]
-        if step.nearest_key and len(in_code) == len(step.diff):
+        if step.nearest_key and all(is_code(field) for field, _, _ in step.diff):
             return step.nearest_key
         raise ConfigError(
             f"step {node.name} has no result that differs in code alone ({step.reason}); "

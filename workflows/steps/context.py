@@ -12,37 +12,12 @@ writes its files below `context.output_path`, and returns its typed artifact wit
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from components.core.artifact import Artifact
 from components.core.store import Store, resolve
 from workflows.steps.running.messages import Discard, Sink
 from workflows.steps.state.layout import StepFolder
 from workflows.steps.state.records import manifest_beside
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a step's Ray task reserves. Never part of the key.
-
-    A step that only starts Ray Train workers or actors reserves nothing itself (`num_cpus=0`): it
-    would take from them the processors that it waits for.
-    """
-
-    num_cpus: float = 1
-    num_gpus: float = 0
-    memory_bytes: int | None = None
-    custom: Mapping[str, float] = field(default_factory=dict)
-    """Custom Ray resources by name, such as {"on_demand": 0.01} to stay off preemptible nodes."""
-
-    def ray_options(self) -> dict[str, Any]:
-        """Return them as options of a Ray task."""
-        options: dict[str, Any] = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
-        if self.memory_bytes:
-            options["memory"] = self.memory_bytes
-        if self.custom:
-            options["resources"] = dict(self.custom)
-        return options
 
 
 @dataclass(frozen=True)
@@ -97,11 +72,6 @@ class StepContext:
     def log_note(self, text: str) -> None:
         """Say a sentence on the terminal that a user should know now (a wait, a fallback)."""
         self.sink.send({"kind": "note", "step": self.step, "text": text})
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Send values that are known only now (counts, chosen devices) to the tracker."""
-        plain = {name: str(value) for name, value in params.items()}
-        self.sink.send({"kind": "params", "step": self.step, "params": plain})
 
     def log_artifact(self, path: str | Path, name: str) -> None:
         """Hand a small file (a figure, a table of samples) to the tracker under a name."""

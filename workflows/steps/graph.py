@@ -13,7 +13,6 @@ from typing import Any
 from components.core.artifact import Artifact
 from components.core.config import Config
 from components.core.errors import ConfigError
-from workflows.steps.context import Resources
 from workflows.steps.identity.keys import payload_key, step_payload
 
 
@@ -38,10 +37,8 @@ class Node:
     config: Config | None
     inputs: Mapping[str, Input]
     returns: type[Artifact]
-    code: tuple[str, ...]
-    resources: Resources
+    num_cpus: float
     retries: int
-    always_run: bool
     stop_grace_s: float = 0.0
     """So long the step may take to save what it has, once it is asked to stop; 0: it cannot."""
 
@@ -70,7 +67,7 @@ class Node:
     def identity(self, results: Mapping[str, Artifact]) -> tuple[dict[str, Any], str]:
         """Return (payload, key) once all inputs are known."""
         inputs = self.bound_inputs(results)
-        payload = step_payload(self.name, self.function, self.config, inputs, self.code)
+        payload = step_payload(self.name, self.function, self.config, inputs)
         return payload, payload_key(payload)
 
 
@@ -104,25 +101,21 @@ class Selection:
 
 def select(
     nodes: Mapping[str, Node],
-    only: str | Sequence[str] | None,
+    only: Sequence[str],
     from_: str | None,
-    force: bool | str | Sequence[str],
+    force: Sequence[str],
 ) -> Selection:
     """Return the selection of `--only`, `--from` and `--force`; raises ConfigError for unknown
     names.
 
-    `only`: nothing but these steps may run; what they need must be there already.
+    `only`: nothing but these steps may run (none named: all); what they need must be there already.
     `from_`: this step runs again even if it has a result, and so does everything after it.
-    `force`: these steps (True: all that are selected) run again even if they have results.
+    `force`: these steps run again even if they have results.
     """
-    only_names = _names(nodes, only, "--only")
-    forced = descendants(nodes, _names(nodes, from_, "--from")) if from_ else set()
-    may_run = set(only_names) if only_names else set(nodes)
-    if force is True:
-        forced |= may_run
-    elif force:
-        forced |= set(_names(nodes, force, "--force"))
-    forced |= {node.name for node in nodes.values() if node.always_run}
+    may_run = {find_node(nodes, name, "--only").name for name in only} or set(nodes)
+    forced = {find_node(nodes, name, "--force").name for name in force}
+    if from_ is not None:
+        forced |= descendants(nodes, [find_node(nodes, from_, "--from").name])
     wanted = ancestors(nodes, may_run)
     return Selection(frozenset(wanted), frozenset(may_run), frozenset(forced & may_run))
 
@@ -134,12 +127,3 @@ def find_node(nodes: Mapping[str, Node], name: str, option: str = "step") -> Nod
     near = difflib.get_close_matches(name, list(nodes), n=3, cutoff=0.4)
     advice = f"did you mean {' or '.join(near)}?" if near else f"steps: {', '.join(nodes)}"
     raise ConfigError(f"{option}: there is no step {name!r}; {advice}")
-
-
-def _names(
-    nodes: Mapping[str, Node], value: bool | str | Sequence[str] | None, option: str
-) -> list[str]:
-    if value is None or isinstance(value, bool):
-        return []
-    names = [value] if isinstance(value, str) else list(value)
-    return [find_node(nodes, name, option).name for name in names]

@@ -84,7 +84,7 @@ def _plan_one(
     lease = read_lease(store, folder)
     if lease is not None and looks_held(lease):
         return PlannedStep(name, "wait", _held_text(lease), key)
-    reason = _forced_reason(node) if forced else _reason(store, folder, found)
+    reason = "forced" if forced else _reason(store, folder, found)
     return _explained(store, folder, payload, PlannedStep(name, "run", reason, key))
 
 
@@ -108,10 +108,6 @@ def _reason(store: Store, folder: StepFolder, found: Hit | Miss) -> str:
     if found.data is None and read_payload(store, folder) is not None:
         return "an earlier attempt did not finish"
     return reason
-
-
-def _forced_reason(node: Node) -> str:
-    return "runs every time" if node.always_run else "forced"
 
 
 def _open_text(inputs: list[str], planned: Mapping[str, PlannedStep]) -> str:

@@ -7,7 +7,7 @@ warning, never a training run.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 log = logging.getLogger(__name__)
@@ -100,12 +100,6 @@ class GuardedTracker:
     def log_metrics(self, step: str, metrics: dict[str, float], at: int | None) -> None:
         """Add numbers."""
         self._guarded("log_metrics", self._tracker.log_metrics, step, metrics, at)
-
-    def log_params(self, step: str, params: Mapping[str, Any]) -> None:
-        """Add values found out while the step runs, where the tracker knows how."""
-        call = getattr(self._tracker, "log_params", None)
-        if call is not None:
-            self._guarded("log_params", call, step, dict(params))
 
     def log_artifact(self, step: str, path: str, name: str) -> None:
         """Attach a file."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.core.artifact import Artifact
 from components.core.config import override
-from workflows.steps import Chain, Handle, Resources, StepContext
+from workflows.steps import Chain, Handle, StepContext
 from workflows.tiny_base.config import TinyBaseConfig
 
 
@@ -32,8 +32,7 @@ def add_tiny_base(chain: Chain, config: TinyBaseConfig) -> Handle:
         build_base,
         config=config,
         returns=TinyBase,
-        code=["workflows.tiny_base", "components.data.pocket"],
-        resources=Resources(num_cpus=2),
+        num_cpus=2,
     )
 
 

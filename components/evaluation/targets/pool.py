@@ -3,8 +3,8 @@
 In: chunks of questions. Out: their answers as they come. The benchmark steps of a run work side by
 side; each asks for the actors by a name made of the model's digest, so the model is loaded
 `num_actors` times and not once per benchmark. Nobody owns an actor: it leaves by itself when no
-work came for a while, and `release` sends it away earlier. Pictures travel with the questions, so
-an actor may run on another machine than the step that asks.
+work came for a while, or when it is sent away (`actor_names.py`). Pictures travel with the
+questions, so an actor may run on another machine than the step that asks.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayActorError
 
 from components.core.errors import ClusterError
 from components.evaluation.benchmark import Question
 from components.evaluation.config import EvaluationConfig
+from components.evaluation.targets.actor_names import NAMESPACE, actor_prefix
 from components.evaluation.targets.checkpoint import CheckpointTarget, Target, keep_freed_memory
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "lavaflow-evaluation"
 # Loading a 13B model from an object store takes minutes; waiting longer means the cluster has no
 # room.
 START_TIMEOUT_S = 900.0
@@ -263,30 +263,6 @@ class _CheckpointFactory:
         path = self.checkpoint() if callable(self.checkpoint) else self.checkpoint
         device = "cuda" if self.config.gpus_per_actor else "cpu"
         return CheckpointTarget(path, self.config.dtype, device, self.config.batch_size)
-
-
-def actor_prefix(digest: str) -> str:
-    """Return how the names of a model's evaluators begin."""
-    return f"evaluator-{digest.removeprefix('sha256:')[:16]}-"
-
-
-def release(digest: str | None = None) -> int:
-    """Send the evaluators of a model (None: of all models) away once they are idle; returns how
-    many there were.
-    """
-    from ray.util import list_named_actors
-
-    prefix = "evaluator-" if digest is None else actor_prefix(digest)
-    found = 0
-    for entry in list_named_actors(all_namespaces=True):
-        if entry["namespace"] != NAMESPACE or not entry["name"].startswith(prefix):
-            continue
-        try:
-            ray.get_actor(entry["name"], namespace=NAMESPACE).__ray_terminate__.remote()
-            found += 1
-        except (ValueError, RayError):
-            continue  # it left between the listing and now
-    return found
 
 
 def _with_pictures(questions: Sequence[Question]) -> list[Question]:

@@ -74,7 +74,7 @@ def chunks(count: int, folder: Path) -> list[list[Question]]:
 
 
 def test_every_chunk_is_answered_and_actors_are_shared(cluster: None, tmp_path: Path) -> None:
-    from components.evaluation.targets.pool import release
+    from components.evaluation.targets.actor_names import release
 
     asked = chunks(8, tmp_path)
     one = CONFIG.with_(num_actors=1)
@@ -120,7 +120,7 @@ def test_no_room_is_told(cluster: None, tmp_path: Path) -> None:
 
 
 def test_an_actor_without_room_holds_nothing_up(cluster: None, tmp_path: Path) -> None:
-    from components.evaluation.targets.pool import release
+    from components.evaluation.targets.actor_names import release
 
     crowded = CONFIG.with_(cpus_per_actor=2.0, num_actors=2)
     answers = dict(pool("crowded", crowded).stream(chunks(6, tmp_path)))
@@ -131,7 +131,7 @@ def test_an_actor_without_room_holds_nothing_up(cluster: None, tmp_path: Path) -
 def test_idle_actors_leave_and_are_made_anew(cluster: None, tmp_path: Path) -> None:
     from ray.util import list_named_actors
 
-    from components.evaluation.targets.pool import actor_prefix
+    from components.evaluation.targets.actor_names import actor_prefix
 
     short = CONFIG.with_(idle_timeout_s=0.5, num_actors=1)
     first = pool("idle", short).answer(chunks(1, tmp_path)[0])

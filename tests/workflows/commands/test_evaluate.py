@@ -59,6 +59,12 @@ def test_a_folder_is_judged_and_found_again(
     cut = lavaflow("eval", model, "--raw", raw, *QUICK, "--output", "out")
     assert "+ gqa  done in" in cut.stdout
     assert (tmp_path / "out" / "gqa" / "predictions.jsonl").read_bytes() == written
+    asked = tmp_path / "out" / "gqa" / "asked.json"
+    payload = json.loads(asked.read_text())
+    payload["code"]["components.data.tokens"] = "of an earlier version"
+    asked.write_text(json.dumps(payload))
+    newer = lavaflow("eval", model, "--raw", raw, *QUICK, "--output", "out")
+    assert "+ gqa  done in" in newer.stdout, "answers of other code are asked for again"
     other = lavaflow("eval", model, "--raw", raw, "-b", "gqa", "--output", "out")
     assert other.returncode == 2
     assert "holds results with limit=6, not 0" in other.stderr

@@ -14,13 +14,13 @@ from components.registry.connection import connect, sqlite_uri
 from components.registry.versions import Registry
 from components.training.config import ModelCheckpoint
 from tests.workflows.steps.conftest import ThreadExecutor
-from workflows.artifacts import RegisterConfig, RegisteredVersion
+from workflows.artifacts import RegisterConfig, RegisteredVersion, VersionSettings
 from workflows.base import read_base
 from workflows.config import BaseConfig, PipelineConfig
 from workflows.recipes import get_recipe
 from workflows.recipes.tiny import BASE
 from workflows.registration.register import register_model
-from workflows.registration.settings import VersionSettings, settings_of
+from workflows.registration.settings import settings_of
 from workflows.steps import Chain, StepContext
 
 numbers = itertools.count()

@@ -22,10 +22,11 @@ from components.serving.config import ServedModel, ServingConfig
 from components.serving.service import app
 from components.serving.service.app import Endpoint, ServiceStatus
 from tests.workflows.command_line import Lavaflow
+from workflows.artifacts import VersionSettings
 from workflows.config import PipelineConfig
 from workflows.home import Home
 from workflows.recipes import get_recipe
-from workflows.registration.settings import VersionSettings, renew_settings, settings_of
+from workflows.registration.settings import renew_settings, settings_of
 from workflows.service import deploy, promote
 
 numbers = itertools.count()

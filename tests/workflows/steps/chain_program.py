@@ -14,7 +14,8 @@ import ray
 
 from components.core.artifact import Artifact
 from components.core.errors import StepFailed
-from workflows.steps import Chain, NullTracker, Resources, StepContext
+from components.core.store import open_store
+from workflows.steps import Chain, NullTracker, StepContext
 from workflows.steps.running.retries import Backoff
 
 store, log, mode = sys.argv[1:4]
@@ -102,7 +103,7 @@ class PrintingTracker(NullTracker):
 
 
 chain = Chain(
-    store,
+    open_store(store),
     "program",
     tracker=PrintingTracker(),
     ensure_cluster=connect,
@@ -111,9 +112,9 @@ chain = Chain(
     lease_ttl_s=8.0,
 )
 if mode == "parallel":
-    chain.add("side-a", side, resources=Resources(num_cpus=1))
-    chain.add("side-b", side, resources=Resources(num_cpus=1))
-    chain.add("crashes", crashes, retries=1, resources=Resources(num_cpus=0))
+    chain.add("side-a", side, num_cpus=1)
+    chain.add("side-b", side, num_cpus=1)
+    chain.add("crashes", crashes, retries=1, num_cpus=0)
 else:
     handle = chain.add("first", first)
     chain.add("slow", slow, inputs={"of": handle})

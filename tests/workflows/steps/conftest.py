@@ -12,7 +12,6 @@ from components.core.artifact import Artifact
 from components.core.config import Config
 from components.core.store import Store
 from workflows.steps import Chain, Observer, StepContext
-from workflows.steps.context import Resources
 from workflows.steps.running.retries import Backoff
 from workflows.steps.running.task import Done, Failed, Order, run_order
 
@@ -56,7 +55,7 @@ class ThreadExecutor:
     def sink(self) -> ThreadSink:
         return self._sink
 
-    def submit(self, order: Order, resources: Resources) -> str:
+    def submit(self, order: Order, num_cpus: float) -> str:
         ticket = order.attempt
 
         def work() -> None:

@@ -1,6 +1,6 @@
 """What makes two steps the same: the canonical payload and the key made from it.
 
-In: a step's name, its function, literal config, inputs and declared code modules. Out: the payload
+In: a step's name, its function, literal config and inputs. Out: the payload
 (plain JSON, kept beside the artifact for `plan --explain`) and its key. Addresses, paths, resources
 and worker counts are not identity: fields declared with `json_schema_extra={"identity": False}` are
 left out by structure. Inputs count by the digest of what they are, not by where they lie.
@@ -24,10 +24,10 @@ from pydantic import BaseModel
 from components.core.artifact import Artifact, Manifest
 from components.core.config import changes_no_result
 from components.core.errors import ConfigError
-from workflows.steps.identity.source_code import function_digest, module_digests
+from workflows.steps.identity.source_code import code_digests
 
 # Raised when the payload's form changes; every key changes with it.
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
 
 # 20 hex digits (80 bits): no collision to fear among the steps of a store, and still readable.
 KEY_DIGITS = 20
@@ -83,15 +83,18 @@ def step_payload(
     function: Callable[..., Any],
     config: Any,
     inputs: Mapping[str, StepInput],
-    code: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the plain JSON value that identifies one run of a step."""
+    """Return the plain JSON value that identifies one run of a step.
+
+    Its `code` holds a digest of each module that the function can reach (see `source_code.py`).
+    """
+    settings = encode(config, step)
     return {
         "schema": KEY_SCHEMA,
         "step": step,
-        "config": encode(config, step),
+        "config": settings,
         "inputs": {name: _input_identity(value, name) for name, value in sorted(inputs.items())},
-        "code": {**module_digests(code), "function": function_digest(function)},
+        "code": code_digests(function, settings or {}),
     }
 
 
@@ -101,8 +104,12 @@ def payload_key(payload: Mapping[str, Any]) -> str:
 
 
 def same_but_for_code(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two payloads differ in their code at most (what a pin may bridge)."""
-    return {**one, "code": None} == {**other, "code": None}
+    """Return whether two payloads differ in their code at most (what a pin may bridge).
+
+    How a payload is written is no difference: a new form with equal values keeps the result.
+    """
+    ignored = {"code": None, "schema": None}
+    return {**one, **ignored} == {**other, **ignored}
 
 
 def artifact_digest(body: Artifact, manifest: Manifest) -> str:

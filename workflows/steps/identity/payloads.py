@@ -20,6 +20,9 @@ PAYLOAD_SCHEMA = 1
 # Beyond so many keys of one step only the first in name order are compared.
 MAX_COMPARED = 200
 
+CODE = "code."
+"""How the fields of changed code begin; a module's name follows."""
+
 # One changed field: dotted name, earlier value, present value.
 Change = tuple[str, Any, Any]
 
@@ -58,7 +61,7 @@ def nearest_earlier(
         if stored is None:
             continue
         changes = payload_changes(stored["payload"], payload)
-        in_code = sum(1 for field, _, _ in changes if field.startswith("code."))
+        in_code = sum(1 for field, _, _ in changes if is_code(field))
         distance = (len(changes) - in_code, in_code, -float(stored["created_at"]))
         candidates.append((distance, name, changes))
     if not candidates:
@@ -78,15 +81,20 @@ def describe_changes(changes: list[Change], limit: int = 3) -> str:
     components.data.tokens`.
     """
     parts = []
-    for field, before, after in changes:
-        if field.startswith("code."):
-            parts.append(f"code {field.removeprefix('code.')}")
+    for field, before, after in sorted(changes, key=lambda change: is_code(change[0])):
+        if field.startswith(CODE):
+            parts.append(f"code {field.removeprefix(CODE)}")
         elif field.startswith("inputs."):
             parts.append(f"input {field.removeprefix('inputs.')}")
         else:
             parts.append(f"{field} {_short(before)} -> {_short(after)}")
     rest = f" and {len(parts) - limit} more" if len(parts) > limit else ""
     return ", ".join(parts[:limit]) + rest
+
+
+def is_code(field: str) -> bool:
+    """Return whether a changed field says which code is meant, or how that is written down."""
+    return field.startswith(CODE) or field == "schema"
 
 
 def _short(value: Any) -> str:

@@ -1,15 +1,14 @@
-"""Where the attempts of steps run: Ray tasks with their own resources.
+"""Where the attempts of steps run: Ray tasks.
 
-In: orders and resources. Out: finished attempts and the messages they sent. Ray is imported and the
-cluster started only when the first order comes: a replay in which every step is a hit needs
-neither.
+In: orders, and the processors that each reserves. Out: finished attempts and the messages they
+sent. Ray is imported and the cluster started only when the first order comes: a replay in which
+every step is a hit needs neither.
 """
 
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from workflows.steps.context import Resources
 from workflows.steps.running.messages import ActorSink, Mailbox, Sink
 from workflows.steps.running.signals import kept_handlers
 from workflows.steps.running.task import Done, Failed, Order, run_order
@@ -26,7 +25,7 @@ class Executor(Protocol):
     def sink(self) -> Sink:
         """Return what steps send their messages to."""
 
-    def submit(self, order: Order, resources: Resources) -> Any:
+    def submit(self, order: Order, num_cpus: float) -> Any:
         """Start an attempt and return its ticket."""
 
     def wait(self, tickets: Sequence[Any], timeout_s: float) -> list[Any]:
@@ -58,14 +57,14 @@ class RayExecutor:
         self._connect()
         return ActorSink(self._mailbox)
 
-    def submit(self, order: Order, resources: Resources) -> Any:
+    def submit(self, order: Order, num_cpus: float) -> Any:
         """Start the task; Ray itself retries nothing, the step layer decides about that."""
         import ray
 
         self._connect()
-        _warn_if_too_large(order.step, resources, ray.cluster_resources())
+        _warn_if_too_large(order.step, num_cpus, ray.cluster_resources().get("CPU", 0.0))
         task = ray.remote(_run_in_worker).options(
-            name=order.step, max_retries=0, retry_exceptions=False, **resources.ray_options()
+            name=order.step, max_retries=0, retry_exceptions=False, num_cpus=num_cpus
         )
         return task.remote(order)
 
@@ -171,14 +170,11 @@ def _failure_of_ray(error: Exception) -> Failed:
     )
 
 
-def _warn_if_too_large(step: str, resources: Resources, present: dict[str, float]) -> None:
-    wanted = {"CPU": resources.num_cpus, "GPU": resources.num_gpus, **resources.custom}
-    for name, amount in wanted.items():
-        if amount > present.get(name, 0.0):
-            log.warning(
-                "step %s asks for %g %s, the cluster has %g; it waits until a larger node joins",
-                step,
-                amount,
-                name,
-                present.get(name, 0.0),
-            )
+def _warn_if_too_large(step: str, num_cpus: float, present: float) -> None:
+    if num_cpus > present:
+        log.warning(
+            "step %s asks for %g CPU, the cluster has %g; it waits until a larger node joins",
+            step,
+            num_cpus,
+            present,
+        )

@@ -7,7 +7,7 @@ failure nothing new starts, but what runs already is finished, so that its resul
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from components.core.artifact import Artifact
@@ -35,7 +35,7 @@ class ChainRun:
         nodes: Mapping[str, Node],
         selection: Selection,
         parts: RunParts,
-        resume_command: Callable[[], str],
+        resume_command: str,
     ) -> None:
         self._nodes, self._selection, self._parts = nodes, selection, parts
         self._resume_command = resume_command
@@ -160,8 +160,6 @@ class ChainRun:
             self._parts.observer.on_progress(step, message["done"], message["total"])
         elif message["kind"] == "note":
             self._parts.observer.on_note(step, message["text"])
-        elif message["kind"] == "params":
-            tracker.log_params(step, message["params"])
         elif message["kind"] == "artifact":
             path = self._parts.store.local_copy(message["path"])
             tracker.log_artifact(step, str(path), message["name"])
@@ -202,7 +200,7 @@ class ChainRun:
             if run.failure.traceback:
                 lines.append(f"details: {self._parts.store.uri(run.failure_path)}")
         lines.append("finished steps are kept; once the cause is mended, resume with:")
-        lines.append(self._resume_command())
+        lines.append(self._resume_command)
         raised = StepFailed("\n".join(lines))
         assert failed[0].failure is not None
         raised.__cause__ = failed[0].failure.to_error()

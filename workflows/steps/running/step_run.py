@@ -141,7 +141,7 @@ class StepRun:
             made_by=dict(parts.run_ids),
             sink=parts.executor.sink(),
         )
-        self.ticket = parts.executor.submit(order, self.node.resources)
+        self.ticket = parts.executor.submit(order, self.node.num_cpus)
         self.state = "running"
         reason = self._found.reason if isinstance(self._found, Miss) else "forced"
         parts.observer.on_started(self.folder, reason, self._budget.failed_tries + 1)

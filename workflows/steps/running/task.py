@@ -58,8 +58,6 @@ class Done:
 
     artifact: Artifact
     digest: str
-    num_files: int
-    num_bytes: int
     seconds: float
     host: str
 
@@ -167,8 +165,6 @@ def _attempt(order: Order, started: float, output_path: Path) -> Done:
     return Done(
         artifact=body,
         digest=artifact_digest(body, manifest),
-        num_files=len(manifest.files),
-        num_bytes=manifest.num_bytes,
         seconds=time.monotonic() - started,
         host=socket.gethostname(),
     )

@@ -28,23 +28,18 @@ def adopt_folder(
     results: dict[str, Artifact],
     uri: str,
     body: Artifact | None,
-    replace: bool,
 ) -> Artifact:
     """Return the adopted artifact after publishing its record; see `Chain.adopt`."""
     payload, key = node.identity(results)
     folder = StepFolder(node.name, key)
     found = look_up(store, folder, node.returns)
-    if isinstance(found, Hit) and not replace:
+    if isinstance(found, Hit):
         raise ConfigError(
-            f"step {node.name} has a result already ({found.artifact.uri}); "
-            "adopt with force to put another in its place"
+            f"step {node.name} has a result already ({found.artifact.uri}); to take "
+            f"another in its place, delete {store.uri(folder.record)} first"
         )
     source, path = resolve(uri)
     body = body if body is not None else _body_from_record(node, uri)
-    if not isinstance(body, node.returns):
-        raise ConfigError(
-            f"step {node.name} returns a {node.returns.__name__}, not a {type(body).__name__}"
-        )
     owner = Owner.of_this_process()
     lease = LeaseWatch(store, folder, owner).acquire()
     if not isinstance(lease, Lease):

@@ -184,12 +184,12 @@ def _unreadable(number: int) -> LeaseState:
     return LeaseState(number, nobody, beat=-1, beaten_at=0.0, acquired_at=0.0)
 
 
-def looks_held(state: LeaseState | None, ttl_s: float = TTL_S) -> bool:
+def looks_held(state: LeaseState | None) -> bool:
     """Return whether a lease seems to be held now (for `plan`, which cannot wait and watch)."""
     if state is None or state.released or state.owner.is_dead():
         return False
     # Generous about clocks that differ: a plan that says "wait" too long does no harm.
-    return time.time() - state.beaten_at < 4 * ttl_s
+    return time.time() - state.beaten_at < 4 * TTL_S
 
 
 def _numbers(store: Store, folder: StepFolder) -> list[int]:

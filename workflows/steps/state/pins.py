@@ -1,6 +1,6 @@
 """Pins: keep the result of a given key although the code changed since.
 
-In: a step's pin file, `{"schema": 1, "pins": [{"key", "reason", "at"}]}`. Out: the pinned key that
+In: a step's pin file, `{"schema": 1, "pins": [{"key", "at"}]}`. Out: the pinned key that
 stands for a step's present payload, if any. A pin bridges a difference in code only. Where the
 config or an input differs it does not apply, so a pinned checkpoint never passes for another
 recipe's.
@@ -33,12 +33,12 @@ def pin_for(store: Store, step: str, payload: Mapping[str, Any]) -> str | None:
     return None
 
 
-def add_pin(store: Store, step: str, key: str, reason: str) -> None:
+def add_pin(store: Store, step: str, key: str) -> None:
     """Pin a key; its record must be there."""
     if not store.exists(StepFolder(step, key).record):
         raise ConfigError(f"step {step} has no result with key {key}; `plan` shows the keys")
     others = [pin for pin in _read(store, step) if pin["key"] != key]
-    _write(store, step, [*others, {"key": key, "reason": reason, "at": time.time()}])
+    _write(store, step, [*others, {"key": key, "at": time.time()}])
 
 
 def remove_pin(store: Store, step: str, key: str | None = None) -> list[str]:

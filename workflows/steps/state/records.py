@@ -73,12 +73,8 @@ class Miss:
     data: bytes | None = None
 
 
-def look_up(
-    store: Store, folder: StepFolder, returns: type[Artifact], thorough: bool = False
-) -> Hit | Miss:
-    """Return the verified result of a key, or why it cannot be used (`thorough`: reads every
-    file).
-    """
+def look_up(store: Store, folder: StepFolder, returns: type[Artifact]) -> Hit | Miss:
+    """Return the verified result of a key, or why it cannot be used."""
     try:
         data = store.read_bytes(folder.record)
     except FileNotFoundError:
@@ -91,7 +87,7 @@ def look_up(
         kinds = f"holds a {record.artifact_kind}, the step now returns a {returns.__name__}"
         return Miss(f"the record {kinds}", record, data)
     try:
-        wrong = verify_record(store, folder, record, thorough)
+        wrong = verify_record(store, folder, record)
         artifact = published_artifact(store, folder, record, returns)
     except (ArtifactError, ConfigError) as error:
         return Miss(f"the result cannot be used: {error}", record, data)
@@ -100,9 +96,7 @@ def look_up(
     return Hit(record, artifact, data)
 
 
-def verify_record(
-    store: Store, folder: StepFolder, record: StepRecord, thorough: bool = False
-) -> str | None:
+def verify_record(store: Store, folder: StepFolder, record: StepRecord) -> str | None:
     """Return which of the result's files are missing or altered, or None when it is whole."""
     try:
         value = store.read_json(folder.manifest(record.attempt))
@@ -111,7 +105,7 @@ def verify_record(
     manifest = Manifest.from_json(value, store.uri(folder.manifest(record.attempt)))
     uri = str(record.artifact.get("uri") or "")
     owner, path = resolve(uri) if uri else (store, folder.files(record.attempt))
-    return owner.verify(path, manifest, thorough)
+    return owner.verify(path, manifest)
 
 
 def published_artifact(

@@ -16,7 +16,6 @@ from pydantic import Field
 from components.core.artifact import Artifact, FileEntry, Manifest
 from components.core.config import Config
 from components.core.errors import ConfigError
-from workflows.steps import Resources
 from workflows.steps.identity.keys import (
     artifact_digest,
     canonical_json,
@@ -51,15 +50,14 @@ def train(config: Any, inputs: Any, context: Any) -> Artifact:
     return Artifact()
 
 
-def key(config: Any = None, inputs: Any = None, code: tuple[str, ...] = (), step: str = "s") -> str:
-    return payload_key(step_payload(step, train, config, inputs or {}, code))
+def key(config: Any = None, inputs: Any = None, step: str = "s") -> str:
+    return payload_key(step_payload(step, train, config, inputs or {}))
 
 
 def test_addresses_and_worker_counts_are_not_identity() -> None:
     here = Training()
     there = Training(num_workers=64, cache_path=Path("/elsewhere"), inner=Inner(address="there"))
     assert key(here) == key(there)
-    assert Resources(num_gpus=8) not in step_payload("s", train, here, {}, ()).values()
 
 
 @pytest.mark.parametrize(
@@ -189,9 +187,10 @@ def test_negative_zero_is_zero() -> None:
 
 
 def test_only_code_may_differ_for_a_pin() -> None:
-    base = step_payload("s", train, Training(), {}, ())
-    assert same_but_for_code(base, {**base, "code": {"function": "other"}})
-    assert not same_but_for_code(base, step_payload("s", train, Training(learning_rate=1), {}, ()))
+    base = step_payload("s", train, Training(), {})
+    assert same_but_for_code(base, {**base, "code": {"components.data.tokens": "other"}})
+    assert same_but_for_code(base, {**base, "schema": 1, "code": {}}), "a new form keeps results"
+    assert not same_but_for_code(base, step_payload("s", train, Training(learning_rate=1), {}))
 
 
 def test_the_digest_of_an_artifact_is_its_content_not_its_place() -> None:
