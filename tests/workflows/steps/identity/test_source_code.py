@@ -17,7 +17,7 @@ from components.core.artifact import Artifact
 from components.core.errors import ConfigError
 from components.core.store import Store
 from workflows import hops, pipeline
-from workflows.base import BaseModel
+from workflows.base import BaseParts
 from workflows.recipes.tiny import tiny
 from workflows.steps import Chain
 from workflows.steps.graph import Node
@@ -89,7 +89,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Node]:
     """All steps of the tiny recipe and the one of the tiny base, by name."""
     chain = Chain(Store(str(tmp_path_factory.mktemp("store"))), "tiny")
-    base = BaseModel(
+    base = BaseParts(
         uri="", digest="x", vision_tower="", language_model="", connector="", feature_layer=-2,
         select="",
     )  # fmt: skip
