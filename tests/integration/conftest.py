@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflows.command_line import CALLERS_ADDRESSES
+
 ROOT = Path(__file__).parents[2]
 
 # Enough to run every part for real; nothing is learnt in so few steps, and no test here asks for
@@ -74,8 +76,7 @@ class CommandLine:
 
     def environment(self) -> dict[str, str]:
         """The environment without the caller's addresses, in a width that cuts no line."""
-        hidden = ("LAVAFLOW_HOME", "LAVAFLOW_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
-        kept = {name: value for name, value in os.environ.items() if name not in hidden}
+        kept = {name: value for name, value in os.environ.items() if name not in CALLERS_ADDRESSES}
         return {**kept, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 
 

@@ -14,3 +14,6 @@ class Result:
 
 
 Lavaflow = Callable[..., Result]
+
+CALLERS_ADDRESSES = ("LAVAFLOW_HOME", "LAVAFLOW_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+"""Variables of whoever runs the tests that would lead a command astray."""

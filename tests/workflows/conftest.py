@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.command_line import Lavaflow, Result
+from tests.workflows.command_line import CALLERS_ADDRESSES, Lavaflow, Result
 from workflows.cli import main
 
 
@@ -16,6 +16,8 @@ def lavaflow(
     """Run the command line in this process: torch is loaded once."""
     monkeypatch.setenv("HOME", str(tmp_path / "user"))
     monkeypatch.setenv("COLUMNS", "250")
+    for name in CALLERS_ADDRESSES:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str | Path) -> Result:
