@@ -108,7 +108,7 @@ chain = Chain(
     ensure_cluster=connect,
     resume_command="run the same again",
     backoff=Backoff(0.1, 0.2),
-    lease_ttl_s=8.0,
+    lease_ttl_s={"kill": 7200.0}.get(mode, 8.0),
 )
 if mode == "parallel":
     chain.add("side-a", side, resources=Resources(num_cpus=1))

@@ -80,11 +80,9 @@ def test_a_killed_driver_resumes_and_a_replay_needs_no_ray(tmp_path: Path) -> No
     killed.wait_for("slow is in the middle")
     killed.process.send_signal(signal.SIGKILL)
     killed.finish()
-    begun = time.monotonic()
     again = Driver(tmp_path, "kill")
     again.wait_for("slow resumed")
-    # The dead process is seen: its lease is not waited for (Ray's start is most of this time).
-    resumed_after_s = time.monotonic() - begun
+    # The dead process is seen: its lease, which lives for hours, is not waited for.
     output = again.finish()
     assert again.process.returncode == 0, output
     assert again.lines().count("first") == 1
@@ -95,7 +93,6 @@ def test_a_killed_driver_resumes_and_a_replay_needs_no_ray(tmp_path: Path) -> No
     assert "made ['first', 'slow']" in replay.finish()
     assert replay.lines().count("cluster") == 2
     assert replay.lines()[-1] == "replay without ray"
-    assert resumed_after_s < 90
 
 
 def test_two_drivers_at_once_run_each_step_once(tmp_path: Path) -> None:
