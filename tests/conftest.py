@@ -13,6 +13,19 @@ IN_CI = bool(os.environ.get("CI"))
 """In CI a program that is missing is a failure, not a skip: .ci/run installs what tests need."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start clusters: short ones then fill the end of both processes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    files = [item.path for item in items]
+    cost = dict.fromkeys(files, 2)
+    for item in items:
+        for marker, rank in (("ray", 0), ("slow", 1)):
+            if item.get_closest_marker(marker):
+                cost[item.path] = min(cost[item.path], rank)
+    items.sort(key=lambda item: cost[item.path])
+
+
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     """A raw folder with 6 captions and four images' worth of each mixture source."""
