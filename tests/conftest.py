@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is loaded: the models are tiny, and threads that wait for each other cost more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.data.samples import write_captions, write_mixture
 
 BUCKET = "lavaflow-test"

@@ -1,6 +1,5 @@
 """A LLaVA checkpoint of a few thousand random weights, written by the project's own parts."""
 
-import os
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +12,6 @@ from PIL import Image
 if TYPE_CHECKING:
     from components.serving.engine.engine import Engine
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant.",

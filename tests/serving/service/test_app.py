@@ -55,7 +55,6 @@ class Load:
         self._stop = threading.Event()
         self.versions: list[str] = []
         self.failures: list[str] = []
-        self.worst_s = 0.0
         self._threads = [threading.Thread(target=self._run, args=(kind,)) for kind in (False, True)]
 
     def __enter__(self) -> "Load":
@@ -71,12 +70,10 @@ class Load:
     def _run(self, stream: bool) -> None:
         client = openai.OpenAI(base_url=f"{self._url}/v1", api_key="none", max_retries=0)
         while not self._stop.is_set():
-            started = time.monotonic()
             try:
                 self.versions.append(self._ask(client, stream))
             except openai.OpenAIError as error:
                 self.failures.append(repr(error))
-            self.worst_s = max(self.worst_s, time.monotonic() - started)
 
     def _ask(self, client: openai.OpenAI, stream: bool) -> str:
         messages = [{"role": "user", "content": "What is it?"}]
