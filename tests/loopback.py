@@ -1,5 +1,6 @@
-"""A real HTTP server of this process, on a free port of the loopback."""
+"""The loopback: free ports of it, and a real HTTP server of this process there."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 POLL_S = 0.01
 """How often the server looks whether it shall end: with Python's 0.5 s every test would wait."""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    return free_ports(1)[0]
+
+
+def free_ports(number: int) -> list[int]:
+    """Return so many different ports that nobody listens on."""
+    probes = [socket.socket() for _ in range(number)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import free_port
 from tests.workflows.command_line import CALLERS_ADDRESSES
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ SMALL = {
     "evaluation.limit": 8,
     "evaluation.num_actors": 1,
     "samples.max_new_tokens": 8,
+    "serving.port": free_port(),  # a service of whoever runs the tests may have the usual one
 }
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from components.core.errors import ServingError
 from components.serving.config import ReplicaRange, ServingConfig
+from tests.loopback import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -39,12 +40,6 @@ def url(cluster: None, checkpoints: dict[str, str]) -> str:
 
     config = ServingConfig(port=free_port(), max_new_tokens=60)
     return app.deploy(checkpoints["1"], config, "pocket", "1").url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Load:
