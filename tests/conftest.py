@@ -5,11 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is loaded: the models are tiny, and threads that wait for each other cost more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.data.samples import write_captions, write_mixture
+
+# Of itself Hypothesis fails an example that takes 0.2 s, which a busy machine does not promise.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 BUCKET = "lavaflow-test"
 IN_CI = bool(os.environ.get("CI"))

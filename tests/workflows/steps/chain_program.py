@@ -69,7 +69,7 @@ def side(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact:
     """Returns only when its twin runs at the same time; reports from a nested task too."""
     here = Path(log).with_suffix(f".{context.step}")
     here.write_text("here")
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while len(list(here.parent.glob(f"{here.stem}.side-*"))) < 2:
         if time.monotonic() > end:
             raise AssertionError("the other side never ran at the same time")
