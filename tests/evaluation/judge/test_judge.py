@@ -265,11 +265,16 @@ def test_an_interrupt_ends_though_a_retry_is_waited_for(monkeypatch: pytest.Monk
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(judge_module, "_LONGEST_WAIT_S", 7200.0)
-    with serve(lambda body: Fault(503)) as server:
-        judge = Judge(config(server.url, first_wait_s=7200.0))
-        threading.Thread(target=interrupt).start()
-        with pytest.raises(KeyboardInterrupt):
-            judge_all(judge)
+    # What a shell starts with `&` ignores interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with serve(lambda body: Fault(503)) as server:
+            judge = Judge(config(server.url, first_wait_s=7200.0))
+            threading.Thread(target=interrupt).start()
+            with pytest.raises(KeyboardInterrupt):
+                judge_all(judge)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_address_holds_no_key() -> None:
