@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.loopback import free_port
-from tests.workflows.command_line import CALLERS_ADDRESSES
+from tests.workflows.command_line import CALLERS_ADDRESSES, Lavaflow, run_here
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +94,15 @@ def lavaflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     command_line = CommandLine(tmp_path_factory.mktemp("home"))
     yield command_line
     command_line.run("stop")
+
+
+@pytest.fixture
+def asking(
+    lavaflow: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Lavaflow:
+    """The same command line in this process, for what only asks."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "250")
+    for name in CALLERS_ADDRESSES:
+        monkeypatch.delenv(name, raising=False)
+    return lambda *words: run_here(monkeypatch, capsys, *words, "--home", lavaflow.home)
