@@ -64,7 +64,7 @@ class CommandLine:
             **options,  # type: ignore[call-overload]
         )
 
-    def run(self, *words: str, timeout_s: float = 400) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, timeout_s: float = 800) -> "subprocess.CompletedProcess[str]":
         """Run the command to its end."""
         return subprocess.run(
             self.arguments(*words),

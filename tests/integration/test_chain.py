@@ -94,7 +94,7 @@ def test_the_card_tells_what_each_stage_was_given(lavaflow: CommandLine) -> None
 
 
 def _wait_for_checkpoint(
-    finetune: Path, run: "subprocess.Popen[str]", timeout_s: float = 300
+    finetune: Path, run: "subprocess.Popen[str]", timeout_s: float = 600
 ) -> int:
     """Return the step of the first checkpoint of finetune that is complete."""
     end = time.monotonic() + timeout_s
