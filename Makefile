@@ -10,8 +10,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 run: setup  ## the whole chain on this machine: data to served model
 	@$(BIN)/lavaflow run tiny
 
+# Two processes, a file of tests in one of them; PYTEST_ARGS="-n 0" does all in one. A process that dies ends
+# the run: with another in its place pytest-xdist 3.8 waits for ever.
 test: setup  ## every test (unit, local Ray, S3 server, whole chain)
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(PYTEST_ARGS)
 
 check: setup  ## lint, format, types, floors: what CI runs before the tests
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

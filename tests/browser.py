@@ -68,7 +68,7 @@ def browse(text: str, folder: Path, width: int) -> tuple[str, list[str]]:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -5,12 +5,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Before torch is loaded: the models are tiny, and threads that wait for each other cost more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.data.samples import write_captions, write_mixture
+
+# Of itself Hypothesis fails an example that takes 0.2 s, which a busy machine does not promise.
+settings.register_profile(
+    "any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 BUCKET = "lavaflow-test"
 IN_CI = bool(os.environ.get("CI"))
 """In CI a program that is missing is a failure, not a skip: .ci/run installs what tests need."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that start clusters: short ones then fill the end of both processes."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    files = [item.path for item in items]
+    cost = dict.fromkeys(files, 2)
+    for item in items:
+        for marker, rank in (("ray", 0), ("slow", 1)):
+            if item.get_closest_marker(marker):
+                cost[item.path] = min(cost[item.path], rank)
+    items.sort(key=lambda item: cost[item.path])
 
 
 @pytest.fixture

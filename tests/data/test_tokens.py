@@ -191,9 +191,7 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=30) 
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.tuples(texts, texts), min_size=1, max_size=3), has_image=st.booleans())
 def test_the_ids_of_a_prompt_are_a_prefix_of_the_training_ids(tokenizer, rounds, has_image):
     flat = [text for pair in rounds for text in pair]
@@ -207,9 +205,7 @@ def test_the_ids_of_a_prompt_are_a_prefix_of_the_training_ids(tokenizer, rounds,
     assert whole.input_ids.count(tokenizer.eos_token_id) == len(rounds)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=texts, answer=texts)
 def test_the_labels_spell_the_answer(tokenizer, question, answer):
     encoded = encoded_of(tokenizer, question, answer)

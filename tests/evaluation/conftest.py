@@ -1,7 +1,6 @@
 """A random LLaVA checkpoint, a target without a model, question files in official layouts."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from components.evaluation.benchmark import Question
 

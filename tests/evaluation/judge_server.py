@@ -1,13 +1,14 @@
 """A real HTTP server on this machine that speaks OpenAI's chat API and replies as a test says."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import served
 
 Body = dict[str, Any]
 
@@ -84,18 +85,9 @@ def serve(reply: Callable[[Body], Any]) -> Iterator[JudgeServer]:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the client did not wait
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    judge.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    try:
+    with served(Handler) as address:
+        judge.url = f"{address}/v1"
         yield judge
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def completion(text: str | None, model: str) -> bytes:

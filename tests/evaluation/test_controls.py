@@ -1,6 +1,6 @@
 """The controls change or take the pictures and nothing else."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.evaluation.benchmark import Question
@@ -11,7 +11,6 @@ def asked(number: int, image: str | None) -> Question:
     return Question(str(number), "gqa", f"question {number}", "yes", image_path=image)
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(0, 8)), max_size=30), st.integers(0, 5))
 def test_no_question_keeps_its_picture(images: list[int | None], seed: int) -> None:
     questions = [

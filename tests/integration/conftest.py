@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import free_port
+from tests.workflows.command_line import CALLERS_ADDRESSES, Lavaflow, run_here
+
 ROOT = Path(__file__).parents[2]
 
 # Enough to run every part for real; nothing is learnt in so few steps, and no test here asks for
@@ -34,6 +37,7 @@ SMALL = {
     "evaluation.limit": 8,
     "evaluation.num_actors": 1,
     "samples.max_new_tokens": 8,
+    "serving.port": free_port(),  # a service of whoever runs the tests may have the usual one
 }
 
 
@@ -60,7 +64,7 @@ class CommandLine:
             **options,  # type: ignore[call-overload]
         )
 
-    def run(self, *words: str, timeout_s: float = 400) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, timeout_s: float = 800) -> "subprocess.CompletedProcess[str]":
         """Run the command to its end."""
         return subprocess.run(
             self.arguments(*words),
@@ -74,8 +78,7 @@ class CommandLine:
 
     def environment(self) -> dict[str, str]:
         """The environment without the caller's addresses, in a width that cuts no line."""
-        hidden = ("LAVAFLOW_HOME", "LAVAFLOW_STORE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
-        kept = {name: value for name, value in os.environ.items() if name not in hidden}
+        kept = {name: value for name, value in os.environ.items() if name not in CALLERS_ADDRESSES}
         return {**kept, "COLUMNS": "200", "PYTHONPATH": str(ROOT)}
 
 
@@ -91,3 +94,15 @@ def lavaflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     command_line = CommandLine(tmp_path_factory.mktemp("home"))
     yield command_line
     command_line.run("stop")
+
+
+@pytest.fixture
+def asking(
+    lavaflow: CommandLine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Lavaflow:
+    """The same command line in this process, for what only asks."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("COLUMNS", "250")
+    for name in CALLERS_ADDRESSES:
+        monkeypatch.delenv(name, raising=False)
+    return lambda *words: run_here(monkeypatch, capsys, *words, "--home", lavaflow.home)

@@ -12,6 +12,7 @@ import pytest
 
 from components.registry.versions import Registry, ResolvedVersion
 from tests.integration.conftest import ROOT, CommandLine, small
+from tests.workflows.command_line import Lavaflow
 from workflows.artifacts import VersionSettings
 from workflows.recipes import get_recipe
 from workflows.registration.settings import settings_of
@@ -57,19 +58,19 @@ def test_a_finished_run_is_replayed(lavaflow: CommandLine) -> None:
     assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny", [threads]))
 
 
-def test_a_changed_learning_rate_reruns_finetune_and_what_follows(lavaflow: CommandLine) -> None:
+def test_a_changed_learning_rate_reruns_finetune_and_what_follows(asking: Lavaflow) -> None:
     changed = [*small(), "--set", "finetune.learning_rate=0.0005"]
-    planned = lavaflow.run("plan", "tiny", *changed, "--json")
+    planned = asking("plan", "tiny", *changed, "--json")
     assert planned.returncode == 0, planned.stderr
     actions = {row["name"]: row["action"] for row in json.loads(planned.stdout)}
     assert [name for name, action in actions.items() if action == "skip"] == STEPS_BEFORE_FINETUNE
     assert actions["finetune"] == actions["register"] == actions["deploy"] == "run"
-    explained = lavaflow.run("plan", "tiny", *changed, "--explain")
+    explained = asking("plan", "tiny", *changed, "--explain")
     assert "learning_rate: 0.001 -> 0.0005" in explained.stdout
 
 
-def test_resources_and_places_are_not_identity(lavaflow: CommandLine) -> None:
-    planned = lavaflow.run(
+def test_resources_and_places_are_not_identity(asking: Lavaflow) -> None:
+    planned = asking(
         "plan",
         "tiny",
         *small(),
@@ -82,8 +83,8 @@ def test_resources_and_places_are_not_identity(lavaflow: CommandLine) -> None:
     assert {row["action"] for row in json.loads(planned.stdout)} == {"skip"}
 
 
-def test_models_lists_the_version_with_its_alias(lavaflow: CommandLine) -> None:
-    listed = lavaflow.run("models")
+def test_models_lists_the_version_with_its_alias(asking: Lavaflow) -> None:
+    listed = asking("models")
     assert listed.returncode == 0, listed.stderr
     assert "champion" in listed.stdout
     assert "pope" in listed.stdout
@@ -130,7 +131,7 @@ def _version(lavaflow: CommandLine) -> ResolvedVersion:
 
 
 def _wait_for_checkpoint(
-    finetune: Path, run: "subprocess.Popen[str]", timeout_s: float = 300
+    finetune: Path, run: "subprocess.Popen[str]", timeout_s: float = 600
 ) -> int:
     """Return the step of the first checkpoint of finetune that is complete."""
     end = time.monotonic() + timeout_s

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts, build_llava
@@ -20,18 +20,7 @@ def image_spec() -> ImageSpec:
 
 @pytest.fixture(scope="session")
 def vision_tower_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(1)
-    path = tmp_path_factory.mktemp("tower")
-    config = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=IMAGE_PX,
-        patch_size=14,
-    )
-    CLIPVisionModel(config).save_pretrained(path)
-    return path
+    return write_tower("clip", tmp_path_factory.mktemp("tower"))
 
 
 @pytest.fixture(scope="session")

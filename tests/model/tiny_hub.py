@@ -8,10 +8,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
+
+from tests.loopback import served
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -59,16 +60,8 @@ def tiny_hub(name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
             if with_body:
                 self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as address:
+        yield address, asked
 
 
 def _entry(inside: str, file: Path) -> dict[str, Any]:

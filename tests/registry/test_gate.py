@@ -54,10 +54,9 @@ def test_more_benchmarks_share_the_level():
 
 def test_a_refusal_names_benchmark_numbers_and_the_allowed_drop():
     report = decide([row(80.0)], [row(87.0)], GateConfig())
-    assert report.reasons == (
-        "pope: 80.0 [79.0, 81.0] is 7.0 points below the champion's 87.0 [86.0, 88.0]; "
-        "a drop up to 1.2 would be allowed",
-    )
+    (reason,) = report.reasons
+    for part in ("pope", "80.0 [79.0, 81.0]", "7.0 points below", "87.0 [86.0, 88.0]", "up to 1.2"):
+        assert part in reason
 
 
 def test_without_a_champion_it_passes():

@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,16 +20,11 @@ from components.registry import connection, names
 from components.registry.scores import ScoreRow
 from components.registry.tracking import MlflowTracker
 from components.registry.versions import Registration, Registry
+from tests.loopback import free_port
 
 pytestmark = pytest.mark.slow
 
 START_TIMEOUT_S = 300.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

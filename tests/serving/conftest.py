@@ -1,14 +1,17 @@
 """A LLaVA checkpoint of a few thousand random weights, written by the project's own parts."""
 
-import os
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if TYPE_CHECKING:
+    from components.serving.engine.chat_engine import ChatEngine
+
 
 CORPUS = [
     "A chat between a curious user and an artificial intelligence assistant.",
@@ -28,6 +31,20 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_checkpoint(tiny_checkpoint: Path) -> Path:
     """A second model of the same kind that answers otherwise."""
     return write_checkpoint(tiny_checkpoint.parent / "two", seed=1)
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> "Iterator[ChatEngine]":
+    """The random model behind an engine, set up as the module's CONFIG says."""
+    import torch
+
+    from components.serving.engine.checkpoint_engine import load_engine
+
+    threads = torch.get_num_threads()
+    engine = load_engine(str(tiny_checkpoint), request.module.CONFIG)
+    yield engine
+    engine.close()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ the job's end every replica is killed, and later jobs scale the service and roll
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.loopback import free_port, free_ports
 from workflows.cluster.submit import run_python
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -48,16 +48,6 @@ class Head:
 
     address: str
     process: psutil.Process
-
-
-def free_ports(number: int) -> list[int]:
-    probes = [socket.socket() for _ in range(number)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +110,7 @@ def replicas(head: Head) -> list[psutil.Process]:
 def test_a_service_outlives_its_job_and_its_replicas(
     head: Head, tiny_checkpoint: Path, other_checkpoint: Path
 ) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     assert f"deployed {url}" in run(head, DEPLOY, str(tiny_checkpoint), str(port))
     assert httpx.get(f"{url}/health").json()["version"] == "1"

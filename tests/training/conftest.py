@@ -1,6 +1,5 @@
 """A tiny base, tiny prepared data and a small stage: the real parts, small enough for seconds."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ from components.training.config import BasePaths, StageConfig
 from components.training.materials import Materials
 from tests.training.full_size import shapes_under_clip
 from tests.training.tiny import stage, write_base, write_prepared
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

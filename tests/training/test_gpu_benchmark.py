@@ -37,7 +37,7 @@ def test_a_setting_without_memory_is_a_row(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(Peer, "step", exhausted)
-    (result,) = gpu_training.main([*TINY, "--stages", "pretrain"])
+    (result,) = gpu_training.main([*TINY, "--stages", "pretrain", "--steps", "1"])
     assert [bool(row.samples_per_s) for row in result.rows] == [True, False, False]
     assert result.rows[1].setting == "out of memory in each setting"
     assert result.tried[-1].endswith("5 samples at once, no checkpointing: out of memory")

@@ -28,21 +28,12 @@ def stage(**changes: Any) -> StageConfig:
 
 def write_base(folder: Path) -> BasePaths:
     """Write a random tower and a random language model with the data tests' tokenizer."""
-    import torch
-    from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     from tests.data.samples import build_tokenizer
+    from tests.model.tiny_parts import write_tower
 
-    torch.manual_seed(1)
-    tower = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=IMAGE_PX,
-        patch_size=14,
-    )
-    CLIPVisionModel(tower).save_pretrained(folder / "tower")
+    write_tower("clip", folder / "tower")  # sets the seed of the language model too
     tokenizer = build_tokenizer()
     tokenizer.save_pretrained(folder / "language_model")
     language = LlamaConfig(

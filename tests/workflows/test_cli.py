@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflows.command_line import Lavaflow
+
 ROOT = Path(__file__).parents[2]
 
 MISTAKES = [
@@ -30,9 +32,9 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("words", "code", "text"), MISTAKES, ids=lambda value: str(value)[:40])
 def test_a_mistake_gets_a_message_and_an_exit_code(
-    words: list[str], code: int | None, text: str, tmp_path: Path
+    words: list[str], code: int | None, text: str, lavaflow: Lavaflow
 ) -> None:
-    result = _lavaflow(words, tmp_path)
+    result = lavaflow(*words)
     output = result.stdout + result.stderr
     assert "Traceback" not in output
     assert result.returncode == code if code is not None else result.returncode in (2, 3, 4, 9)
@@ -58,35 +60,30 @@ def test_a_mistake_gets_a_message_and_an_exit_code(
         "data",
     ],
 )
-def test_every_command_has_help(command: str, tmp_path: Path) -> None:
-    result = _lavaflow([command, "--help"], tmp_path, home=False)
+def test_every_command_has_help(command: str, lavaflow: Lavaflow) -> None:
+    result = lavaflow(command, "--help")
     assert result.returncode == 0
     assert "Usage" in result.stdout
 
 
-def test_nothing_registered_nothing_running(tmp_path: Path) -> None:
-    assert "lavaflow run tiny" in _lavaflow(["models"], tmp_path).stdout
-    assert "Nothing runs" in _lavaflow(["stop"], tmp_path).stdout
-    status = _lavaflow(["status"], tmp_path)
+def test_nothing_registered_nothing_running(lavaflow: Lavaflow) -> None:
+    assert "lavaflow run tiny" in lavaflow("models").stdout
+    assert "Nothing runs" in lavaflow("stop").stdout
+    status = lavaflow("status")
     assert status.returncode == 0
     assert "No step has run yet" in status.stdout
 
 
-def _lavaflow(
-    words: list[str], folder: Path, *, home: bool = True
-) -> "subprocess.CompletedProcess[str]":
-    arguments = [*words, *(["--home", str(folder)] if home and words != ["unknown"] else [])]
-    return subprocess.run(
-        [sys.executable, "-m", "workflows.cli", *arguments],
-        cwd=ROOT,
+def test_a_process_of_its_own_ends_with_the_code_and_one_message(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows.cli", "run", "tinny"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(folder),
-            "COLUMNS": "250",
-            "PYTHONPATH": str(ROOT),
-        },
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
     )
+    assert done.returncode == 2
+    assert "did you mean tiny?" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stdout + done.stderr

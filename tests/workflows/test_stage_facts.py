@@ -13,6 +13,7 @@ from rich.console import Console
 from components.core.errors import ConfigError
 from components.training.planning.memory import GIB
 from tests.model.real_bases import CLIP_L, VICUNA_13B
+from tests.workflows.command_line import Lavaflow
 from workflows.stage_facts import check_memory, print_facts, read_facts
 
 ROOT = Path(__file__).parents[2]
@@ -94,14 +95,16 @@ def test_sizes_that_are_not_known_are_one_line(tmp_path: Path) -> None:
         check_memory(facts, 80)
 
 
-def test_plan_shows_the_stages_and_refuses_what_cannot_fit(tmp_path: Path) -> None:
+def test_plan_shows_the_stages_and_refuses_what_cannot_fit(
+    tmp_path: Path, lavaflow: Lavaflow
+) -> None:
     words = ["plan", "llava15_7b"]
     for assignment in [*base(tmp_path, VICUNA_7B), f"raw_uri={tmp_path / 'raw'}"]:
         words += ["--set", assignment]
-    shown = _lavaflow(words, tmp_path)
+    shown = lavaflow(*words)
     assert shown.returncode == 0, shown.stderr
     assert "TFLOP per sample of 610 tokens" in shown.stdout
-    refused = _lavaflow([*words, "--gpu-memory-gb", "16"], tmp_path)
+    refused = lavaflow(*words, "--gpu-memory-gb", "16")
     assert refused.returncode == 2
     assert "finetune does not fit into its GPUs" in refused.stderr
     assert "choose a smaller language model or larger GPUs" in refused.stderr
@@ -117,11 +120,11 @@ def test_the_micro_batch_is_the_largest_that_fits(tmp_path: Path) -> None:
     assert text.count(", to fit;") == 1
 
 
-def test_plan_as_json_stays_json(tmp_path: Path) -> None:
+def test_plan_as_json_stays_json(tmp_path: Path, lavaflow: Lavaflow) -> None:
     words = ["plan", "llava15_7b", "--json", "--gpu-memory-gb", "16"]
     for assignment in [*base(tmp_path, VICUNA_7B), f"raw_uri={tmp_path / 'raw'}"]:
         words += ["--set", assignment]
-    result = _lavaflow(words, tmp_path)
+    result = lavaflow(*words)
     assert result.returncode == 2
     rows = {row["name"]: row for row in json.loads(result.stdout)}
     assert [name for name, row in rows.items() if "memory" in row] == ["pretrain", "finetune"]
@@ -149,13 +152,3 @@ def _printed(facts: Any, gpu_memory_gb: float | None) -> str:
     console = Console(file=io.StringIO(), width=200)
     print_facts(console, facts, gpu_memory_gb)
     return console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def _lavaflow(words: list[str], folder: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "workflows.cli", *words, "--home", str(folder / "home")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import DataError
@@ -54,7 +54,6 @@ def test_questions_of_an_image_become_one_conversation():
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 7), max_size=60), st.sampled_from(["vqav2", "okvqa", "ocrvqa"]))
 def test_merging_loses_no_question_and_mixes_no_images(tmp_path_factory, images, source):
     """Questions in any order, merged: each once, with its image, in the order of the file."""

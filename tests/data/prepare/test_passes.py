@@ -92,25 +92,18 @@ def test_bad_rows_are_named_and_good_ones_kept(tmp_path, tokenizer):
     put(raw / CAPTIONS, rows)
     prepared = run(raw, tokenizer, output)
     assert (prepared.num_rows, prepared.num_rejected) == (3, 6)
-    found = {
-        (reject["index"], reject["reason"].split("(")[0].strip()) for reject in rejects(output)
+    found = {reject["index"]: reject["reason"] for reject in rejects(output)}
+    told = {
+        0: ["question has no answer"],
+        1: ["images/00000/none.jpg", "does not exist"],
+        2: ["images/../../secret.jpg", "leaves the raw folder"],
+        6: ["duplicate", "000000004"],
+        7: ["/etc/passwd", "leaves the raw folder"],
+        8: ["images/cut.jpg", f"{size:,} bytes", "cannot be decoded"],
     }
-    assert found == {
-        (0, "the last question has no answer"),
-        (1, "image llava_pretrain/images/00000/none.jpg does not exist"),
-        (
-            2,
-            "image llava_pretrain/images/../../secret.jpg: the path leaves the raw folder; "
-            "expected one relative to it, without `..`",
-        ),
-        (6, "duplicate: the same row with id 000000004 came before"),
-        (
-            7,
-            "image /etc/passwd: the path leaves the raw folder; "
-            "expected one relative to it, without `..`",
-        ),
-        (8, f"image llava_pretrain/images/cut.jpg: image of {size:,} bytes: cannot be decoded"),
-    }
+    assert found.keys() == told.keys()
+    for index, parts in told.items():
+        assert all(part in found[index] for part in parts), found[index]
     summary = json.loads((output / "summary.json").read_text())
     assert summary["read"] == summary["kept"] + summary["rejected"] == 9
     (source,) = summary["sources"].values()

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from components.core.errors import DataError
@@ -23,7 +23,6 @@ plain = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(plain, st.integers(0, pickle.HIGHEST_PROTOCOL))
 def test_plain_data_of_every_protocol_comes_back(tmp_path_factory, value, protocol):
     path = put(tmp_path_factory.getbasetemp() / "any.p", pickle.dumps(value, protocol=protocol))
@@ -107,7 +106,6 @@ def test_a_damaged_pickle_is_reported(tmp_path, data):
         read_plain_pickle(put(tmp_path / "refs.p", data))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_bytes_give_data_or_a_data_error(tmp_path_factory, data):
     path = put(tmp_path_factory.getbasetemp() / "noise.p", data)

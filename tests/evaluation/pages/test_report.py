@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,13 +208,11 @@ def test_answers_are_drawn_by_seed_right_and_wrong(tmp_path: Path) -> None:
     assert page(tmp_path, mostly).count('<article class="card right">') == 7
 
 
-def test_ten_thousand_answers_make_a_small_page_soon(tmp_path: Path) -> None:
+def test_ten_thousand_answers_make_a_small_page(tmp_path: Path) -> None:
     folder = write_result(
         tmp_path / "gqa", reply=lambda n: "long " * 2000 if n % 5 == 0 else "yes", count=10_000
     )
-    start = time.monotonic()
     text = page(tmp_path, folder)
-    assert time.monotonic() - start < 10
     assert len(text) < 200_000
     assert "10,000" in text
     assert "characters more)" in text

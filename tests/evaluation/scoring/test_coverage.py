@@ -14,6 +14,8 @@ from components.evaluation.benchmarks.mme import BENCHMARK as MME
 from components.evaluation.benchmarks.pope import BENCHMARK as POPE
 from components.evaluation.scoring.statistics import compare, interval
 
+pytestmark = pytest.mark.slow
+
 NUM_RUNS = 1000
 RESAMPLES = 200  # each interval's own noise is 5% of its width
 

@@ -59,7 +59,9 @@ def target_factory(kind: str = "echo") -> Callable[[], object]:
     return Echo
 
 
-def pool(digest: str, config: EvaluationConfig = CONFIG, kind: str = "echo", timeout: float = 60.0):
+def pool(
+    digest: str, config: EvaluationConfig = CONFIG, kind: str = "echo", timeout: float = 300.0
+):
     from components.evaluation.targets.pool import PoolTarget
 
     return PoolTarget(target_factory(kind), digest, config, start_timeout_s=timeout)
@@ -135,7 +137,7 @@ def test_idle_actors_leave_and_are_made_anew(cluster: None, tmp_path: Path) -> N
 
     short = CONFIG.with_(idle_timeout_s=0.5, num_actors=1)
     first = pool("idle", short).answer(chunks(1, tmp_path)[0])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
 
     def alive() -> bool:
         named = list_named_actors(all_namespaces=True)

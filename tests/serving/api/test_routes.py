@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import torch
 import uvicorn
 
 from components.core.errors import DataError, ServingError
@@ -20,19 +19,9 @@ from components.serving.api.routes import build_routes
 from components.serving.client import ask
 from components.serving.config import ServingConfig
 from components.serving.engine.chat_engine import ChatEngine
-from components.serving.engine.checkpoint_engine import load_engine
 
 CONFIG = ServingConfig(max_new_tokens=150, max_request_bytes=100_000)
 QUESTION = [{"role": "user", "content": "What is it?"}]
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Path) -> Iterator[ChatEngine]:
-    threads = torch.get_num_threads()
-    engine = load_engine(str(tiny_checkpoint), CONFIG)
-    yield engine
-    engine.close()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

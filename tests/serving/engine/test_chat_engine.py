@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,9 @@ from components.serving.api.refusal import RequestRefused
 from components.serving.api.wire import ChatRequest
 from components.serving.config import ServingConfig
 from components.serving.engine.chat_engine import ChatEngine
-from components.serving.engine.checkpoint_engine import LlavaPrompts, load_engine
+from components.serving.engine.checkpoint_engine import LlavaPrompts
 
 CONFIG = ServingConfig(max_new_tokens=40, batch_wait_s=0.05)
-
-
-@pytest.fixture(scope="module")
-def engine(tiny_checkpoint: Path) -> Iterator[ChatEngine]:
-    threads = torch.get_num_threads()
-    engine = load_engine(str(tiny_checkpoint), CONFIG)
-    yield engine
-    engine.close()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

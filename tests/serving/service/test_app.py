@@ -13,6 +13,7 @@ import pytest
 
 from components.core.errors import ServingError
 from components.serving.config import ReplicaRange, ServingConfig
+from tests.loopback import free_port
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -42,12 +43,6 @@ def url(cluster: None, checkpoints: dict[str, str]) -> str:
     return app.deploy(checkpoints["1"], config, "pocket", "1").url
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Load:
     """Two clients that ask without pause, one plain and one streaming, and count what fails."""
 
@@ -56,7 +51,6 @@ class Load:
         self._stop = threading.Event()
         self.versions: list[str] = []
         self.failures: list[str] = []
-        self.worst_s = 0.0
         self._threads = [threading.Thread(target=self._run, args=(kind,)) for kind in (False, True)]
 
     def __enter__(self) -> "Load":
@@ -72,12 +66,10 @@ class Load:
     def _run(self, stream: bool) -> None:
         client = openai.OpenAI(base_url=f"{self._url}/v1", api_key="none", max_retries=0)
         while not self._stop.is_set():
-            started = time.monotonic()
             try:
                 self.versions.append(self._ask(client, stream))
             except openai.OpenAIError as error:
                 self.failures.append(repr(error))
-            self.worst_s = max(self.worst_s, time.monotonic() - started)
 
     def _ask(self, client: openai.OpenAI, stream: bool) -> str:
         messages = [{"role": "user", "content": "What is it?"}]

@@ -155,7 +155,7 @@ class Answering(BaseHTTPRequestHandler):
 def server() -> Iterator[HTTPServer]:
     """At a port whose number could be taken for an answer's, 403."""
     with _bound(range(40300, 40400)) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()

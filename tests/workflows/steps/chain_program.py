@@ -51,7 +51,7 @@ def first(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact
 
 
 def slow(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact:
-    """Writes half a file, then is slow unless an earlier attempt left its mark."""
+    """Writes half a file and leaves a mark, then is slow; of `kill` until there is a file `go`."""
     note("slow")
     (context.output_path / "half").write_bytes(b"half")
     marker = Path(context.resume_path())
@@ -60,21 +60,28 @@ def slow(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact:
     else:
         marker.mkdir(parents=True)
         (marker / "state").write_text("half way")
-        note("slow is in the middle")
-        time.sleep({"kill": 600, "two": 4}[mode])
+    note("slow is in the middle")
+    if mode == "two":
+        time.sleep(4)
+    else:
+        wait_for(Path(log).with_name("go"), 600)
     assert (context.input_path(inputs["of"]) / "x").read_text() == "1"
     return Artifact()
+
+
+def wait_for(path: Path, timeout_s: float) -> None:
+    end = time.monotonic() + timeout_s
+    while not path.exists():
+        assert time.monotonic() < end, f"{path.name} never came"
+        time.sleep(0.05)
 
 
 def side(config: Any, inputs: dict[str, Any], context: StepContext) -> Artifact:
     """Returns only when its twin runs at the same time; reports from a nested task too."""
     here = Path(log).with_suffix(f".{context.step}")
     here.write_text("here")
-    end = time.monotonic() + 60
-    while len(list(here.parent.glob(f"{here.stem}.side-*"))) < 2:
-        if time.monotonic() > end:
-            raise AssertionError("the other side never ran at the same time")
-        time.sleep(0.05)
+    for twin in ("side-a", "side-b"):
+        wait_for(Path(log).with_suffix(f".{twin}"), 180)
     context.log_metrics({"loss": 0.25}, step=3)
     callback = context.log_metrics
 
@@ -109,7 +116,7 @@ chain = Chain(
     ensure_cluster=connect,
     resume_command="run the same again",
     backoff=Backoff(0.1, 0.2),
-    lease_ttl_s=8.0,
+    lease_ttl_s={"kill": 7200.0}.get(mode, 8.0),
 )
 if mode == "parallel":
     chain.add("side-a", side, num_cpus=1)

