@@ -28,9 +28,9 @@ from components.core.errors import CheckpointError, ConfigError
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import build_connector, connector_of, llava_class
 from components.model.convert.keys import LANGUAGE_MODEL, TOWER_FOLDER, Table, name_in_memory
-from components.model.sizes.shapes import ROW_MULTIPLE
-from components.model.tokenizer import PAD_TOKEN, load_tokenizer
+from components.model.tokenizer import load_tokenizer
 from components.model.tower import TowerShape, has_class_token, read_tower
+from components.model.vocabulary import PAD_TOKEN, ROW_MULTIPLE
 from components.model.weights import check_weights
 
 

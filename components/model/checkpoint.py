@@ -28,8 +28,9 @@ from components.model.build import patches_per_image
 from components.model.connector_names import DEFAULT_CONNECTOR
 from components.model.connectors import connector_of, llava_class
 from components.model.convert.checks import read_config
-from components.model.lora import has_lora
-from components.model.tokenizer import IMAGE_TOKEN, chat_template, check_image_token, load_tokenizer
+from components.model.learning.lora import has_lora
+from components.model.tokenizer import chat_template, check_image_token, load_tokenizer
+from components.model.vocabulary import IMAGE_TOKEN
 from components.model.weights import check_weights
 
 SIDE_FILE = "lavaflow.json"

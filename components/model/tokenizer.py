@@ -13,9 +13,8 @@ from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerBase
 
 from components.core.errors import CheckpointError, ConfigError
 from components.data.conversation import VICUNA_SYSTEM
+from components.model.vocabulary import IMAGE_TOKEN, NEW_TOKENS, PAD_TOKEN
 
-IMAGE_TOKEN = "<image>"
-PAD_TOKEN = "<pad>"
 _END_TOKEN = "</s>"
 """Stands in the templates for the end token of the tokenizer that a folder holds."""
 
@@ -65,7 +64,7 @@ def load_tokenizer(language_model_path: str | Path) -> tuple[PreTrainedTokenizer
             f"{path}: the tokenizer has no end token (eos_token), so no answer could end; name one "
             "in its tokenizer_config.json"
         )
-    for text in (IMAGE_TOKEN, PAD_TOKEN):
+    for text in NEW_TOKENS:
         if tokenizer.convert_tokens_to_ids(text) in (None, tokenizer.unk_token_id):
             tokenizer.add_tokens([AddedToken(text, special=True, normalized=False)])
             _check_is_alone(tokenizer, text, path)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from components.core.artifact import Artifact
 from components.core.config import Config
-from components.model.lora_settings import LoraSettings
+from components.model.learning.lora_settings import LoraSettings
 
 Part = Literal["connector", "language_model", "vision_tower"]
 

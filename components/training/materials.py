@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from components.data.config import ImageSpec, PreparedData
     from components.data.loader.loader import Batch, Loader
-    from components.model.freeze import Trainable
+    from components.model.learning.freeze import Trainable
     from components.model.sizes.shapes import LlavaShapes
     from components.training.engines.engine import SummedLoss
 
@@ -57,8 +57,8 @@ class OpenedModel:
 
     def set_up(self, config: StageConfig) -> "Trainable":
         """Freeze what does not learn in the stage, add adapters, and return the counts."""
-        from components.model.freeze import count_parameters, freeze_for_stage
-        from components.model.lora import add_lora
+        from components.model.learning.freeze import count_parameters, freeze_for_stage
+        from components.model.learning.lora import add_lora
 
         freeze_for_stage(self.model, config.train)
         if config.lora is not None:
@@ -84,7 +84,7 @@ class OpenedModel:
         import torch
 
         from components.model.attention.cpu_attention import half_positions
-        from components.model.freeze import part_modules
+        from components.model.learning.freeze import part_modules
 
         for modules in part_modules(self.model).values():
             if not any(p.requires_grad for module in modules for p in module.parameters()):
@@ -229,7 +229,7 @@ class Materials:
         import torch
 
         from components.model import checkpoint
-        from components.model.lora import merge_lora
+        from components.model.learning.lora import merge_lora
 
         if config.lora is not None:
             # Before the weights are rounded, which would lose small changes.

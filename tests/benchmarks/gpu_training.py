@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 
 from components.model.attention.packed import _varlen_is_sound
-from components.model.freeze import freeze_for_stage
+from components.model.learning.freeze import freeze_for_stage
 from components.model.sizes.flops import peak_flops
 from tests.benchmarks.gpu_options import PEERS, read_options, settings_of
 from tests.benchmarks.gpu_report import GIB, Row, StageResult, machine, print_machine, print_stage

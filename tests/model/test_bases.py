@@ -23,8 +23,8 @@ from components.data.tokens import encode
 from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.checkpoint import load_checkpoint, save
 from components.model.embed import image_embeddings, normalise_pixels
-from components.model.freeze import PARTS, freeze_for_stage
 from components.model.generation.greedy import embed_distinct, generate_greedy
+from components.model.learning.freeze import PARTS, freeze_for_stage
 from components.model.tower import read_tower
 from tests.model.reference import check_loss_and_gradients
 from tests.model.tiny_parts import (

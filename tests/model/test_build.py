@@ -17,7 +17,7 @@ from transformers import (
 
 from components.core.errors import CheckpointError, ConfigError
 from components.model.build import LlavaParts, build_llava, patches_per_image
-from components.model.freeze import freeze_for_stage
+from components.model.learning.freeze import freeze_for_stage
 from components.model.sizes.shapes import read_shapes
 from components.model.tokenizer import load_tokenizer
 

@@ -11,7 +11,7 @@ from components.model.build import LlavaParts, build_llava, patches_per_image
 from components.model.connector_names import parse_connector
 from components.model.connectors import connector_of
 from components.model.embed import image_embeddings
-from components.model.freeze import PARTS, freeze_for_stage
+from components.model.learning.freeze import PARTS, freeze_for_stage
 from components.model.loss import LossModel
 from components.model.tower import read_tower
 from tests.model.reference import check_loss_and_gradients, compute_loss, mixed_batch

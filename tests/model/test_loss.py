@@ -13,7 +13,7 @@ from components.data.config import ImageSpec
 from components.data.tokens import IGNORE_INDEX
 from components.model.build import LlavaParts
 from components.model.embed import image_embeddings, normalise_pixels
-from components.model.freeze import freeze_for_stage
+from components.model.learning.freeze import freeze_for_stage
 from components.model.loss import LossModel
 from tests.model.reference import compute_loss
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from components.model.freeze import count_parameters, freeze_for_stage
+from components.model.learning.freeze import count_parameters, freeze_for_stage
 from tests.benchmarks import gpu_training
 from tests.benchmarks.gpu_samples import STAGES, draw_steps, text_lengths
 from tests.benchmarks.gpu_shapes import ROOM, SIZES, fitting, random_llava, static_bytes

@@ -13,7 +13,7 @@ STEP = (
     "components.model.connectors",
     "components.model.embed",
     "components.model.sizes.flops",
-    "components.model.freeze",
+    "components.model.learning.freeze",
     "components.model.loss",
     "components.model.sizes.shapes",
     "components.training.engines.engine",

@@ -113,7 +113,7 @@ def test_a_step_needs_the_memory_that_is_told(
     from transformers import LlavaForConditionalGeneration
 
     from components.data.config import ImageSpec
-    from components.model.freeze import freeze_for_stage
+    from components.model.learning.freeze import freeze_for_stage
     from components.model.loss import LossModel
     from components.model.sizes.shapes import read_llava_shapes
     from tests.training.live_bytes import Peak, use_kernels_of_a_gpu

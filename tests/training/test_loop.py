@@ -10,7 +10,7 @@ from transformers import get_cosine_schedule_with_warmup
 from components.core.config import parse
 from components.core.errors import ConfigError, DataError, TrainingError
 from components.model.embed import normalise_pixels
-from components.model.freeze import freeze_for_stage
+from components.model.learning.freeze import freeze_for_stage
 from components.training.config import StageConfig
 from components.training.engines.engine import (
     SummedLoss,

@@ -9,7 +9,7 @@ project.
 from components.data.config import MIXTURE_SOURCES, ImageSpec, MixtureConfig, PrepareConfig
 from components.data.mixture.published import PUBLISHED_ROWS
 from components.evaluation.config import LLAVA15_BENCHMARKS, EvaluationConfig
-from components.model.lora_settings import LoraSettings
+from components.model.learning.lora_settings import LoraSettings
 from components.serving.config import ServingConfig
 from components.training.config import StageConfig
 from workflows.config import BaseConfig, PipelineConfig, RegistryConfig

@@ -63,7 +63,8 @@ from components.model.convert.weights import (
     list_weights,
     write_weights,
 )
-from components.model.tokenizer import PAD_TOKEN, check_image_token, load_tokenizer
+from components.model.tokenizer import check_image_token, load_tokenizer
+from components.model.vocabulary import PAD_TOKEN
 
 log = logging.getLogger(__name__)
 

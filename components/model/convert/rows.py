@@ -15,13 +15,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from components.model.convert.keys import EMBEDDING_ROWS, HEAD_ROWS
 from components.model.convert.weights import Stored
-from components.model.sizes.shapes import ROW_MULTIPLE
-from components.model.tokenizer import IMAGE_TOKEN, PAD_TOKEN
+from components.model.vocabulary import NEW_TOKENS, ROW_MULTIPLE
 
 
 def base_rows(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return how many tokens the base's vocabulary has, without `<image>` and `<pad>` behind it."""
-    added = {tokenizer.convert_tokens_to_ids(text) for text in (IMAGE_TOKEN, PAD_TOKEN)}
+    added = {tokenizer.convert_tokens_to_ids(text) for text in NEW_TOKENS}
     num_rows = len(tokenizer)
     while num_rows - 1 in added:
         num_rows -= 1

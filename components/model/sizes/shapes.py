@@ -17,11 +17,7 @@ from components.core.errors import CheckpointError, ConfigError
 from components.model.connector_names import DEFAULT_CONNECTOR, parse_connector
 from components.model.sizes.part_shapes import ConnectorShape, LanguageShape, VisionShape
 from components.model.tower import hidden_state
-
-ROW_MULTIPLE = 64
-"""Vocabulary rows are padded to this multiple, as in the llava-hf checkpoints (32,064 rows)."""
-NEW_TOKENS = ("<image>", "<pad>")
-"""Tokens that a LLaVA adds to its language model's (`tokenizer.load_tokenizer`)."""
+from components.model.vocabulary import NEW_TOKENS, ROW_MULTIPLE
 
 _GATED = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 LANGUAGE_DEFAULTS: Mapping[str, Mapping[str, Any]] = {

@@ -25,7 +25,7 @@ from transformers import (
 from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts, build_llava, patches_per_image
-from components.model.freeze import freeze_for_stage
+from components.model.learning.freeze import freeze_for_stage
 from components.model.loss import LossModel
 from components.model.sizes.flops import (
     flops_per_sample,

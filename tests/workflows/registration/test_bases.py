@@ -31,7 +31,7 @@ def folder(path: Path, config: dict[str, object], **files: str) -> str:
             {**LLAMA, "_name_or_path": "lmsys/vicuna-7b-v1.5"},
             "lmsys/vicuna-7b-v1.5 (LlamaForCausalLM)",
         ),
-        ({**LLAMA, "_name_or_path": "/home/ada/secret"}, "vicuna (LlamaForCausalLM)"),
+        ({**LLAMA, "_name_or_path": "/srv/ada/secret"}, "vicuna (LlamaForCausalLM)"),
         ({**LLAMA, "_name_or_path": "./secret"}, "vicuna (LlamaForCausalLM)"),
         ({**LLAMA, "_name_or_path": "C:\\ada\\secret"}, "vicuna (LlamaForCausalLM)"),
         ({**LLAMA, "_name_or_path": "checkpoints/ada/secret"}, "vicuna (LlamaForCausalLM)"),

@@ -16,7 +16,6 @@ UNWATCHED = {
     "components.core.store_remote": "carries files, to and from object stores",
     "components.evaluation.pages": "shows results that are there already; no step reads a page",
     "components.evaluation.score_table": "shows scores; its numbers go to the tracker alone",
-    "components.evaluation.targets.allocation": "how freed memory is kept; no number is touched",
     "components.model.sizes": "sizes for estimates of memory and for the MFU of the curves",
     "components.registry.card": "words about a version that is registered in any case",
     "components.registry.connection": "how MLflow is reached and waited for",

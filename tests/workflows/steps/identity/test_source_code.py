@@ -253,6 +253,21 @@ def test_each_entry_of_the_list_is_there_and_is_reached(
     assert is_unwatched("workflows.steps.chain") == ("workflows.steps" in unwatched.UNWATCHED)
 
 
+def test_no_constant_of_the_list_gets_into_a_result(nodes: dict[str, Node]) -> None:
+    """What decides a result may not stand in a module that is not watched."""
+    reached = set().union(*(code(node) for node in nodes.values()))
+    taken = {
+        alias.name
+        for module in reached
+        if (path := source_code._module_path(module, ROOT)) is not None
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and is_unwatched(node.module or "")
+        for alias in node.names
+        if alias.name.isupper()
+    }
+    assert taken == {"CACHE_FOLDER"}  # a place
+
+
 def test_no_import_and_no_file_is_reached_in_another_way(nodes: dict[str, Node]) -> None:
     """A new way to import or to open what lies beside the code must be taught to `source_code`."""
     reached = set().union(*(code(node) for node in nodes.values()))

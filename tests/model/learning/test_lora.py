@@ -13,9 +13,9 @@ from components.core.errors import CheckpointError, ConfigError
 from components.data.config import ImageSpec
 from components.model.build import LlavaParts, build_llava
 from components.model.checkpoint import load_checkpoint, save
-from components.model.freeze import count_parameters, freeze_for_stage
-from components.model.lora import add_lora, merge_lora
-from components.model.lora_settings import LoraSettings
+from components.model.learning.freeze import count_parameters, freeze_for_stage
+from components.model.learning.lora import add_lora, merge_lora
+from components.model.learning.lora_settings import LoraSettings
 from components.model.loss import LossModel
 from tests.model.reference import check_loss_and_gradients, compute_loss, mixed_batch
 from tests.model.tiny_parts import tokenizer_of, write_language_model

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from components.core.errors import CheckpointError, ConfigError
-from components.model.lora_settings import LoraSettings
+from components.model.learning.lora_settings import LoraSettings
 
 TOLERANCE = 1e-4
 """Largest allowed distance of merged from unmerged logits, relative to the norm of these.
