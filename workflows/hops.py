@@ -260,7 +260,7 @@ def deploy_version(
     running = app.service_status()
     serves = running is None or version.is_champion
     if serves:
-        endpoint = app.deploy(
+        endpoint = app.serve_checkpoint(
             version.checkpoint_uri, config.serving, version.model_name, str(version.version)
         )
     else:

@@ -271,6 +271,6 @@ def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:
         if running.endpoint.version != str(deployment.version):
             return running.endpoint.url  # somebody promoted another version since
     serving: ServingConfig = recipe.serving  # type: ignore[attr-defined]
-    return app.deploy(
+    return app.serve_checkpoint(
         deployment.checkpoint_uri, serving, deployment.model_name, str(deployment.version)
     ).url

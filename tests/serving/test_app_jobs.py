@@ -28,12 +28,12 @@ DEPLOY = f"""{CONNECT}
 from components.serving.service import app
 from components.serving.config import ServingConfig
 config = ServingConfig(port=int(sys.argv[2]), max_new_tokens=20)
-print('deployed', app.deploy(sys.argv[1], config, 'pocket', '1').url)
+print('deployed', app.serve_checkpoint(sys.argv[1], config, 'pocket', '1').url)
 """
 SCALE = f"""{CONNECT}
 from components.serving.service import app
 from workflows.service.scale import replica_range, service_row
-print(service_row(app.scale(replica_range(int(sys.argv[1]), None, None))))
+print(service_row(app.set_replicas(replica_range(int(sys.argv[1]), None, None))))
 """
 ROLL_OVER = f"""{CONNECT}
 from components.serving.service import app

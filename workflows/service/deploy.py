@@ -43,7 +43,7 @@ def deploy_model(
     with connected(home, address):
         from components.serving.service import app
 
-        endpoint = app.deploy(version.uri, config, version.name, str(version.version))
+        endpoint = app.serve_checkpoint(version.uri, config, version.name, str(version.version))
     console.print(
         f"{version.reference} answers at [bold]{endpoint.url}[/] (OpenAI API under /v1)\n"
         f'  lavaflow chat IMAGE "QUESTION" --url {endpoint.url}\n  lavaflow stop',

@@ -30,7 +30,7 @@ def scale_service(
     with connected(home, address):
         from components.serving.service import app
 
-        row = service_row(app.scale(wanted))
+        row = service_row(app.set_replicas(wanted))
     console.print(
         f"{row['model']} version {row['version']} at {row['address']}: {row['replicas']} replicas, "
         f"{row['state']}",

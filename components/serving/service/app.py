@@ -56,7 +56,9 @@ class ServiceStatus:
     """What was asked for; `config.replicas` is what the last scale made of it."""
 
 
-def deploy(checkpoint: str, config: ServingConfig, model_name: str, version: str) -> Endpoint:
+def serve_checkpoint(
+    checkpoint: str, config: ServingConfig, model_name: str, version: str
+) -> Endpoint:
     """Serve a checkpoint, and return when every replica answers with it.
 
     Replaces a version that is already served, without a gap. Raises ServingError when the port is
@@ -72,7 +74,7 @@ def deploy(checkpoint: str, config: ServingConfig, model_name: str, version: str
 def try_out(checkpoint: str, config: ServingConfig, model_name: str, version: str) -> Endpoint:
     """Serve a checkpoint with one replica beside the running service, to try it out.
 
-    The service is not touched. End it with `end_try_out`. Raises ServingError as `deploy` does.
+    The service is not touched. End it with `end_try_out`. Raises ServingError as `serve_checkpoint` does.
     """
     _start_serve(config)
     model = ServedModel(
@@ -112,7 +114,7 @@ def roll_over(checkpoint: str, version: str, config: ServingConfig) -> Endpoint:
     return _roll_out(current.with_(checkpoint=checkpoint, version=version, config=config))
 
 
-def scale(replicas: ReplicaRange) -> ServiceStatus:
+def set_replicas(replicas: ReplicaRange) -> ServiceStatus:
     """Change the replica numbers in place, and return when they are reached.
 
     Replicas that stay are not restarted. Raises ServingError when no service runs or time runs out.

@@ -40,7 +40,7 @@ def url(cluster: None, checkpoints: dict[str, str]) -> str:
     from components.serving.service import app
 
     config = ServingConfig(port=free_port(), max_new_tokens=60)
-    return app.deploy(checkpoints["1"], config, "pocket", "1").url
+    return app.serve_checkpoint(checkpoints["1"], config, "pocket", "1").url
 
 
 class Load:
@@ -150,13 +150,13 @@ def test_scaling_keeps_the_replicas_that_stay(url: str) -> None:
     one = replica_names()
     assert len(one) == 1
     with Load(url) as load:
-        two = app.scale(ReplicaRange(minimum=2, maximum=2))
+        two = app.set_replicas(ReplicaRange(minimum=2, maximum=2))
         assert (two.num_running, len(replica_names())) == (2, 2)
         assert one < replica_names()
-        ranged = app.scale(ReplicaRange(minimum=1, maximum=2))
+        ranged = app.set_replicas(ReplicaRange(minimum=1, maximum=2))
         assert ranged.model.config.replicas == ReplicaRange(minimum=1, maximum=2)
         assert one & replica_names()
-        back = app.scale(ReplicaRange())
+        back = app.set_replicas(ReplicaRange())
     assert load.failures == []
     assert back.num_running == 1
     assert back.status == "RUNNING"

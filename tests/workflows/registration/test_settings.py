@@ -97,7 +97,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[ServingConfig]:
 
     for module in (deploy, promote):
         monkeypatch.setattr(module, "connected", lambda *_a, **_k: contextlib.nullcontext(True))
-    monkeypatch.setattr(app, "deploy", take)
+    monkeypatch.setattr(app, "serve_checkpoint", take)
     monkeypatch.setattr(
         app, "roll_over", lambda uri, version, config: take(uri, config, "", version)
     )
