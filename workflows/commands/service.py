@@ -114,9 +114,7 @@ def deploy(
     tracking: TrackingOption = None,
     home: HomeOption = None,
 ) -> None:
-    """Serve a registered model with the settings kept with it, here or on the cluster of an
-    address; lavaflow stop ends it.
-    """
+    """Serve a registered model, here or on a cluster, until lavaflow stop."""
     from workflows.service.deploy import deploy_model
 
     deploy_model(

@@ -74,7 +74,8 @@ def serve_checkpoint(
 def try_out(checkpoint: str, config: ServingConfig, model_name: str, version: str) -> Endpoint:
     """Serve a checkpoint with one replica beside the running service, to try it out.
 
-    The service is not touched. End it with `end_try_out`. Raises ServingError as `serve_checkpoint` does.
+    The service is not touched. End it with `end_try_out`. Raises ServingError as
+    `serve_checkpoint` does.
     """
     _start_serve(config)
     model = ServedModel(
