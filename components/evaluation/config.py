@@ -77,8 +77,8 @@ class EvaluationConfig(Config):
     used.
     """
     text_only_control: bool = False
-    """Ask every question again without any picture; shows what the words alone give away. Costs
-    about half a pass: there is no picture to encode.
+    """Ask every question again without any image; shows what the words alone give away. Costs
+    about half a pass: there is no image to encode.
     """
     judge: JudgeConfig | None = None
     """Grades LLaVA-Bench and MM-Vet; without one an offline proxy stands in, comparable with no
@@ -131,7 +131,7 @@ class BenchmarkScores(Artifact):
     difference_ci_low: float | None = None
     difference_ci_high: float | None = None
     text_only_percent: float | None = None
-    """The same headline without any picture; None when the control was off or impossible."""
+    """The same headline without any image; None when the control was off or impossible."""
     text_only_ci_low: float | None = None
     text_only_ci_high: float | None = None
     text_only_difference_percent: float | None = None

@@ -63,7 +63,7 @@ def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
                 row.text_only_difference_ci_low,
                 row.text_only_difference_ci_high,
             )
-            parts.append(f"without any picture {row.text_only_percent:.1f}, with it {apart}")
+            parts.append(f"without any image {row.text_only_percent:.1f}, with it {apart}")
         if row.num_blind_missing:
             parts.append(f"{row.num_blind_missing} blind answers are missing")
         if row.num_text_only_missing:

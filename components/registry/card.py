@@ -57,9 +57,9 @@ class CardFacts(Config):
     gate: GateReport | None = None
     lineage: LineageNode | None = None
     intended_use: str = Field(
-        default="Answering questions about pictures and describing them, for research and for "
+        default="Answering questions about images and describing them, for research and for "
         "services that check the answers. Not for decisions about people, medical or safety "
-        "matters: it can name things that are not in the picture."
+        "matters: it can name things that are not in the image."
     )
     licences: tuple[str, ...] = ()
     """Licences of the base models, as their folders state them."""
@@ -153,7 +153,7 @@ def _scores(facts: CardFacts) -> str:
     note = (
         "Scores are of 100 (a benchmark's own unit in brackets); intervals hold "
         f"{', '.join(str(each) for each in sorted(confidence))}%. The blind control asks the same "
-        "questions with the pictures shuffled: what is scored above it comes from seeing."
+        "questions with the images shuffled: what is scored above it comes from seeing."
     )
     body = "\n".join(rows) + "\n\n" + note
     if facts.gate is not None:

@@ -97,6 +97,6 @@ def test_the_text_only_control_has_a_column_where_it_was_run() -> None:
         assert part in text
     assert text.count("85.9") == 1, "no published figure beside a proxy"
     assert " text " not in str(score_table([POPE]).columns[5].header)
-    assert "without any picture 48.5, with it +38.8 +-4.0" in notes([pope])[0]
+    assert "without any image 48.5, with it +38.8 +-4.0" in notes([pope])[0]
     assert metrics(pope)["eval/pope/text_only_percent"] == 48.5
     assert "eval/pope/num_judge_failures" not in metrics(pope)
