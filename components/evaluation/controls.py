@@ -1,5 +1,5 @@
-"""The controls: the same questions with another question's image (blind), or with none
-(text-only).
+"""The controls: the same questions with another question's image (*other image*, in code `blind`),
+or with none (*no image*, in code `text_only`).
 
 In: questions. Out: the same questions with the images exchanged so that no question keeps its
 own, or taken away. A model that answers as well as before does not look. Questions that never had

@@ -99,7 +99,7 @@ def answer_card(answer: AnsweredQuestion, images: QuestionImages) -> Card:
         lines.append(("read as", answer.answer, ""))
     lines.append(("target", answer.target, ""))
     if answer.blind_raw is not None:
-        lines.append(("blind", answer.blind_raw, ""))
+        lines.append(("other image", answer.blind_raw, ""))
     image = images.image(answer.question_id) if answer.has_image else PageImage()
     kind, word = _verdict(answer.raw, answer.score)
     return Card(kind, word, answer.question_id, answer.prompt, image, lines)

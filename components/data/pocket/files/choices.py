@@ -27,8 +27,8 @@ from components.data.response_formats import OPTION_LETTER
 NUM_CHOICES = (4, 3, 4, 2)  # options of ScienceQA's questions, in turn; the real ones have 2 to 5
 SUBJECTS = {"animal": "natural science", "vehicle": "social science"}  # others: language science
 SCIENCE_DECK: tuple[tuple[str, str], ...] = (  # family, what it comes with
-    ("what at", "picture"), ("known for", "picture"), ("what at", "context"),
-    ("present", "picture"), ("mat", "picture and context"), ("known for", "nothing"),
+    ("what at", "image"), ("known for", "image"), ("what at", "context"),
+    ("present", "image"), ("mat", "image and context"), ("known for", "nothing"),
 )  # fmt: skip
 # SEED's dimensions by their official names and numbers; those of the deck below are asked.
 SEED_DIMENSIONS = {
@@ -71,8 +71,8 @@ def write_scienceqa(folder: RawFolder, config: PocketConfig, rng: random.Random)
         if source == "nothing":
             choice = _known_from_words(choice)
         choice = _placed(choice, NUM_CHOICES[number % len(NUM_CHOICES)], place)
-        hint = {"context": phrases.detail(scene), "picture and context": "Look at the mats."}
-        problem = _problem(choice, hint.get(source, ""), "picture" in source, number)
+        hint = {"context": phrases.detail(scene), "image and context": "Look at the mats."}
+        problem = _problem(choice, hint.get(source, ""), "image" in source, number)
         if problem["image"]:
             folder.image(f"eval/scienceqa/images/test/{key}/image.png", scene)
         problems[key] = problem
