@@ -90,7 +90,7 @@ class SampleAnswer(Config):
     """One question that was asked over HTTP."""
 
     image_path: str
-    """Local path of the picture."""
+    """Local path of the image."""
     question: str
     answer: str
 

@@ -153,7 +153,7 @@ def _print_scores(console: Console, scores: Sequence[BenchmarkScores]) -> None:
     for line in notes(scores):
         console.print(f"[dim]{escape(line)}[/]", highlight=False)
     console.print(
-        "[dim]blind: the same questions with the images shuffled. "
+        "[dim]other image: each question with the image of another question. "
         "published: LLaVA-1.5-7B on the real benchmarks.[/]\n"
     )
 

@@ -54,13 +54,13 @@ class DataFacts:
     samples: int
     """Published number of samples."""
     images: float
-    """Pictures per sample."""
+    """Images per sample."""
     text_tokens: int
     """Mean tokens of a sample's text, assumed: 558K captions of a sentence; for the 665K mixture
     what brings a mean sample to 790 tokens (1,548 bytes of JSON a sample allow 390 at most)."""
 
 
-# Samples: blip_laion_cc_sbu_558k.json and llava_v1_5_mix665k.json, of which 40,688 have no picture
+# Samples: blip_laion_cc_sbu_558k.json and llava_v1_5_mix665k.json, of which 40,688 have no image
 # (LLaVA issue #657).
 DATA = {
     "pretrain": DataFacts(558_128, 1.0, 34),
@@ -78,7 +78,7 @@ class StageFacts:
     asked_micro_batch: int
     """That of the recipe."""
     tokens: float
-    """Tokens of a mean sample, pictures included."""
+    """Tokens of a mean sample, images included."""
     images: float
     flops: float
     """Model FLOPs of a mean sample."""

@@ -1,4 +1,4 @@
-"""Chat messages with a picture, as OpenAI's API and the Hugging Face libraries write them.
+"""Chat messages with an image, as OpenAI's API and the Hugging Face libraries write them.
 
     {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "..."}]},
                   {"role": "assistant", "content": "..."}], "images": ["cat.jpg"]}
@@ -34,7 +34,7 @@ MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "
 """Pillow's name -> media type of the formats that OpenAI's API takes."""
 
 INVALID_IMAGE = "invalid_image"
-"""Code of a picture that cannot be used."""
+"""Code of an image that cannot be used."""
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "gpt"}
 _INSTRUCTIONS = ("system", "developer")
@@ -59,7 +59,7 @@ class ShownImage:
     param: str
     """Its field, such as `messages.0.content.1.image_url.url`."""
     source: Any
-    """Path, `data:` URL, bytes or an object with one; None: the picture is beside the messages."""
+    """Path, `data:` URL, bytes or an object with one; None: the image is beside the messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def check_one_image(number: int) -> None:
     if number > 1:
         raise BadMessage(
             f"{number} images; a LLaVA-1.5 model takes one image per conversation. Paste them into "
-            "one picture, or ask about each on its own",
+            "one image, or ask about each on its own",
             code="too_many_images",
         )
 
@@ -137,7 +137,7 @@ def parse_messages(raw: Mapping[str, Any], source: str, file: str = "", index: i
 
 
 def read_address(image: Any, file: str) -> tuple[str, bytes | None]:
-    """Return (path, None), or (name, encoded picture) for a picture that the row itself holds.
+    """Return (path, None), or (name, encoded image) for an image that the row itself holds.
 
     `image` is a path, a `data:` URL, bytes, or an object with one of them under `bytes`, `path` or
     `url`. Raises BadRecord for anything else, addresses in a network among it.
@@ -155,7 +155,7 @@ def read_address(image: Any, file: str) -> tuple[str, bytes | None]:
     check_unicode(image, "image")
     if "://" in image:
         raise BadRecord(
-            f"image {image[:80]!r} is an address; fetch the picture and give the path of its file"
+            f"image {image[:80]!r} is an address; fetch the image and give the path of its file"
         )
     return image, None
 
@@ -186,18 +186,18 @@ def read_data_url(url: str, param: str) -> tuple[str, bytes]:
 
 
 def image_format(data: bytes) -> str | None:
-    """Return the format of `MEDIA_TYPES` that a picture's first bytes tell, None for any other."""
+    """Return the format of `MEDIA_TYPES` that an image's first bytes tell, None for any other."""
     return next((name for start, name in _SIGNATURES.items() if data.startswith(start)), None)
 
 
-def write_question(text: str, picture: bytes | None) -> Any:
-    """Return the content of a user message: the picture first, as the model was trained, then the
-    words; words alone as text. A picture of an unknown format goes as JPEG, for the API to judge.
+def write_question(text: str, image: bytes | None) -> Any:
+    """Return the content of a user message: the image first, as the model was trained, then the
+    words; words alone as text. An image of an unknown format goes as JPEG, for the API to judge.
     """
-    if picture is None:
+    if image is None:
         return text
-    media_type = MEDIA_TYPES[image_format(picture) or "JPEG"]
-    url = f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
+    media_type = MEDIA_TYPES[image_format(image) or "JPEG"]
+    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
     return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
 
 
@@ -231,7 +231,7 @@ def _read_message(message: Any, where: str) -> tuple[str, str, list[tuple[str, A
 
 
 def _source_of(part: Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the field of an image part that says where its picture is, and what it says."""
+    """Return the field of an image part that says where its image is, and what it says."""
     for key in ("image_url", "image", "path", "url", "bytes"):
         if value := part.get(key):
             if key == "image_url" and isinstance(value, Mapping):
@@ -241,12 +241,12 @@ def _source_of(part: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _embedded_name(file: str, data: bytes) -> str:
-    """Return the name of a picture that lies inside an annotation file: equal for equal bytes."""
+    """Return the name of an image that lies inside an annotation file: equal for equal bytes."""
     return f"{file}#{hashlib.blake2b(data, digest_size=12).hexdigest()}"
 
 
 def _listed(raw: Mapping[str, Any]) -> list[Any]:
-    """Return the pictures beside the messages, under `images` or `image`."""
+    """Return the images beside the messages, under `images` or `image`."""
     value = raw.get("images") if raw.get("images") is not None else raw.get("image")
     if value is None:
         return []
@@ -254,7 +254,7 @@ def _listed(raw: Mapping[str, Any]) -> list[Any]:
 
 
 def _the_image(shown: Sequence[ShownImage], listed: list[Any]) -> Any:
-    """Return the row's one picture, or None. Raises BadMessage when parts and list do not match."""
+    """Return the row's one image, or None. Raises BadMessage when parts and list do not match."""
     own = [image.source for image in shown if image.source is not None]
     bare = len(shown) - len(own)
     if shown and bare != len(listed):

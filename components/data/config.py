@@ -43,12 +43,12 @@ KNOWN_SOURCES = CAPTION_SOURCES + MIXTURE_SOURCES + READY_SOURCES
 
 
 class ImageSpec(Config):
-    """How a picture becomes the vision tower's pixels; stored with data and checkpoints."""
+    """How an image becomes the vision tower's pixels; stored with data and checkpoints."""
 
     size_px: int = Field(default=336, ge=1)
     """Side of the square input of the vision tower, in pixels (CLIP-L/14-336: 336)."""
     aspect: Literal["pad", "crop"] = "pad"
-    """`pad`: whole picture on a square of the mean colour. `crop`: its centre, as CLIP does."""
+    """`pad`: whole image on a square of the mean colour. `crop`: its centre, as CLIP does."""
     mean: tuple[float, float, float] = CLIP_MEAN
     """Channel means on [0, 1]; also the fill colour of `pad`."""
     std: tuple[float, float, float] = CLIP_STD
@@ -113,7 +113,7 @@ class MixtureConfig(Config):
 class PrepareConfig(Config):
     """One prepared data set: the pretrain captions or the finetune mixture.
 
-    For the stage "pretrain" the template is `plain`, the only source the captions and pictures are
+    For the stage "pretrain" the template is `plain`, the only source the captions and images are
     centre-cropped unless said otherwise, as scripts/v1_5/pretrain.sh of the original does.
     """
 
@@ -122,7 +122,7 @@ class PrepareConfig(Config):
     template: Literal["vicuna_v1", "plain"] = "vicuna_v1"
     """Conversation template; `plain` is a caption after its image, nothing else."""
     image: ImageSpec = ImageSpec()
-    """How pictures are shown to the vision tower."""
+    """How images are shown to the vision tower."""
     max_tokens: int = Field(default=2048, ge=8)
     """Longest sample in positions, image patches included (original: model_max_length 2048)."""
     mixture: MixtureConfig = MixtureConfig()
@@ -137,7 +137,7 @@ class PrepareConfig(Config):
     """Open and decode every image while preparing. False trusts that all of them are there and
     whole, as after an earlier check; one that is not then stops training."""
     validation_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the rows held out for validation, by a hash of their image: no picture is on both
+    """Share of the rows held out for validation, by a hash of their image: no image is on both
     sides. The original holds out none."""
     follow_links: bool = Field(default=False, json_schema_extra={"identity": False})
     """Accept image paths that leave the raw folder through symbolic links."""
@@ -170,7 +170,7 @@ class PreparedData(Artifact):
     template: str
     """Conversation template of the rows."""
     image: ImageSpec
-    """How the pictures are to be shown."""
+    """How the images are to be shown."""
     image_token_id: int
     """Id that stands once for each image in `input_ids`."""
     patches_per_image: int

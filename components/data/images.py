@@ -1,4 +1,4 @@
-"""A picture file becomes the uint8 pixels that the vision tower sees.
+"""An image file becomes the uint8 pixels that the vision tower sees.
 
 In: a path or encoded bytes and an `ImageSpec`. Out: a uint8 array [3, S, S]; `normalise` turns a
 batch of them into floats on the device. Training, evaluation and serving all call `load`, so they
@@ -7,7 +7,7 @@ see the same pixels.
 Reference: `expand2square` and CLIPImageProcessor as used by llava/train/train.py
 (haotian-liu/LLaVA c121f043). Sensible differences, which `ImageSpec.like_original` takes back: EXIF
 orientation is followed, transparency lies on white (PIL's convert("RGB") drops alpha and shows
-whatever colour hides behind it, mostly black), 16-bit pictures keep their range.
+whatever colour hides behind it, mostly black), 16-bit images keep their range.
 
 Speed: a JPEG is decoded straight into the padded square that is resized (`squares.py`). A large one
 is decoded at a half, quarter or eighth as long as twice the wanted resolution is left (mean
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
-"""Largest encoded picture that is opened."""
+"""Largest encoded image that is opened."""
 MAX_IMAGE_PIXELS = 89_000_000
-"""Largest decoded picture; a decompression bomb is refused before its pixels are allocated."""
+"""Largest decoded image; a decompression bomb is refused before its pixels are allocated."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Decoders that may run; others (EPS calls an interpreter) stay shut."""
 _ORIENTATION = 0x0112
-"""Number of the EXIF field that says how a picture is turned."""
+"""Number of the EXIF field that says how an image is turned."""
 _JPEG_SCALES = (8, 4, 2)
 _REDUCED_REMAINS = 2
 """A reduced JPEG keeps this many times the wanted resolution; at 1 the mean difference is 1.2."""
 
 
 def load_image(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Return the picture as uint8 [3, S, S], RGB. Raises DataError when it cannot be decoded."""
+    """Return the image as uint8 [3, S, S], RGB. Raises DataError when it cannot be decoded."""
     image, data, name = _open(source)
     if image.mode == "RGB" and image.format == "JPEG" and _is_upright(image, spec):
         reduced = _scale(image, spec) > 1
@@ -58,7 +58,7 @@ def load_image(source: Path | str | bytes, spec: ImageSpec) -> NDArray[np.uint8]
 
 
 def decode(source: Path | str | bytes, spec: ImageSpec | None = None) -> Image.Image:
-    """Return the decoded, upright RGB picture; of an animation the first frame.
+    """Return the decoded, upright RGB image; of an animation the first frame.
 
     With a spec it is read as the spec says, and a large JPEG may come reduced, never to less than
     twice what the spec needs. Raises DataError saying what is wrong.
@@ -68,7 +68,7 @@ def decode(source: Path | str | bytes, spec: ImageSpec | None = None) -> Image.I
 
 
 def check_size(data: bytes, name: str) -> None:
-    """Raise DataError for an encoded picture of no bytes, or of more than are opened."""
+    """Raise DataError for an encoded image of no bytes, or of more than are opened."""
     if not data:
         raise DataError(f"{name}: the file is empty")
     if len(data) > MAX_IMAGE_BYTES:
@@ -76,7 +76,7 @@ def check_size(data: bytes, name: str) -> None:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture in RGB: transparency on white, high bit depths scaled to 8 bits."""
+    """Return the image in RGB: transparency on white, high bit depths scaled to 8 bits."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -89,7 +89,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _open(source: Path | str | bytes) -> tuple[Image.Image, bytes, str]:
-    """Return the picture with its header read, its bytes and its name for messages."""
+    """Return the image with its header read, its bytes and its name for messages."""
     data = source if isinstance(source, bytes) else _read(Path(source))
     name = f"image of {len(data):,} bytes" if isinstance(source, bytes) else str(source)
     check_size(data, name)
@@ -100,10 +100,10 @@ def _open(source: Path | str | bytes) -> tuple[Image.Image, bytes, str]:
     except UnidentifiedImageError:
         # Its own message holds an address in memory, so that no two runs would report the same.
         raise DataError(
-            f"{name}: is no picture that can be decoded (none of {', '.join(FORMATS)})"
+            f"{name}: is no image that can be decoded (none of {', '.join(FORMATS)})"
         ) from None
     except Exception as error:  # noqa: BLE001, decoders raise anything on damaged bytes
-        raise DataError(f"{name}: is no picture that can be decoded ({error})") from None
+        raise DataError(f"{name}: is no image that can be decoded ({error})") from None
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
         raise DataError(f"{name}: {width} x {height} pixels; the limit is {MAX_IMAGE_PIXELS:,}")
@@ -154,7 +154,7 @@ def _read(path: Path) -> bytes:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF says; damaged EXIF is no reason to lose the picture."""
+    """Turn the image as its EXIF says; damaged EXIF is no reason to lose the image."""
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception as error:  # noqa: BLE001, the parser raises anything on damaged bytes
@@ -174,7 +174,7 @@ def _scale(image: Image.Image, spec: ImageSpec) -> int:
     wanted = _REDUCED_REMAINS * spec.size_px
     extent = max(image.size) if spec.aspect == "pad" else min(image.size)
     for scale in _JPEG_SCALES:
-        # The scale must divide sides and padding, or the picture would shift by half a pixel.
+        # The scale must divide sides and padding, or the image would shift by half a pixel.
         shifts = (
             image.width % scale,
             image.height % scale,

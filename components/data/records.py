@@ -16,7 +16,7 @@ from components.data.order import stable_hash
 Role = Literal["human", "gpt"]
 
 IMAGE_PLACEHOLDER = "<image>"
-"""What annotation files write where the picture belongs; in a `Record` it is gone."""
+"""What annotation files write where the image belongs; in a `Record` it is gone."""
 MAX_ROW_CHARACTERS = 8 << 20
 """Longest conversation that is tokenised: thousands of times what a sample can hold."""
 
@@ -34,7 +34,7 @@ class Record:
     """One conversation about at most one image.
 
     Turns alternate human, gpt and end with gpt; the image, if any, belongs to the first human turn.
-    `image` is a path relative to the raw folder, or the name of the picture in `image_bytes`, where
+    `image` is a path relative to the raw folder, or the name of the image in `image_bytes`, where
     the annotation file itself holds it encoded. `file` and `index` say where the row came from; of
     a row that was merged out of several, they are the source and the number of the image in it.
     """

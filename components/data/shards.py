@@ -44,7 +44,7 @@ ROW_SCHEMA = pa.schema(
 IMAGE_SCHEMA = pa.schema(
     [
         ("path", pa.string()),  # below the raw folder, as annotation files have it
-        ("bytes", pa.large_binary()),  # the encoded picture, null where it stayed in the raw folder
+        ("bytes", pa.large_binary()),  # the encoded image, null where it stayed in the raw folder
         ("file", pa.string()),  # the container it lies in there, null for a file of its own
         ("offset", pa.int64()),  # first byte in the container
         ("length", pa.int64()),  # bytes there

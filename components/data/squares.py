@@ -1,9 +1,9 @@
-"""An RGB picture becomes a square of the vision tower's size, padded or cropped.
+"""An RGB image becomes a square of the vision tower's size, padded or cropped.
 
-In: a picture and an `ImageSpec`. Out: uint8 pixels [3, S, S]. Reference: `expand2square` and
+In: an image and an `ImageSpec`. Out: uint8 pixels [3, S, S]. Reference: `expand2square` and
 CLIPImageProcessor as used by llava/train/train.py (haotian-liu/LLaVA c121f043). torch resizes bytes
 with vector instructions, to within 2 of Pillow's values, mean below 0.01 on photographs; small
-pictures stay with Pillow, and so do some of absurd proportions.
+images stay with Pillow, and so do some of absurd proportions.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 def is_small(size: tuple[int, int]) -> bool:
-    """Return whether a picture is left to Pillow for its size."""
+    """Return whether an image is left to Pillow for its size."""
     return size[0] * size[1] <= _SMALL_PIXELS
 
 
 def to_pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
-    """Return an RGB picture as uint8 [3, S, S], padded or centre-cropped as the spec says."""
+    """Return an RGB image as uint8 [3, S, S], padded or centre-cropped as the spec says."""
     fits = _largest_step(image.width, image.height, spec) <= _MAX_CANVAS_PIXELS
     if fits and not is_small(image.size):
         pixels = _channels_last(image)
@@ -41,7 +41,7 @@ def to_pixels(image: Image.Image, spec: ImageSpec) -> NDArray[np.uint8]:
 def square_of(
     decode_into: Callable[[NDArray[np.uint8]], None], size: tuple[int, int], spec: ImageSpec
 ) -> NDArray[np.uint8] | None:
-    """Return the square of a picture that is yet to be decoded, into the [H, W, 4] array handed in.
+    """Return the square of an image that is yet to be decoded, into the [H, W, 4] array handed in.
 
     None where it would take more memory than this is worth.
     """
@@ -59,7 +59,7 @@ def square_of(
 
 
 def _largest_step(width: int, height: int, spec: ImageSpec) -> int:
-    """Pixels of the padded square, or of the resized picture before its centre is cut out."""
+    """Pixels of the padded square, or of the resized image before its centre is cut out."""
     short, long = sorted((width, height))
     return long * long if spec.aspect == "pad" else spec.size_px * (spec.size_px * long // short)
 
@@ -75,7 +75,7 @@ def _pad_fast(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.uint8]:
 def _canvas(
     width: int, height: int, channels: int, spec: ImageSpec
 ) -> tuple[NDArray[np.uint8], tuple[slice, slice]]:
-    """Return a square filled around the place of a picture, and that place."""
+    """Return a square filled around the place of an image, and that place."""
     side = max(width, height)
     top, left = (side - height) // 2, (side - width) // 2
     # Rows are filled from a row: numpy copies that at once, but a colour pixel by pixel.
@@ -101,20 +101,20 @@ def _crop_fast(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _channels_last(image: Image.Image) -> NDArray[np.uint8]:
-    """Return an RGB picture as [H, W, 4], Pillow's memory and its idle channel, or [H, W, 3]."""
+    """Return an RGB image as [H, W, 4], Pillow's memory and its idle channel, or [H, W, 3]."""
     import pyarrow as pa
 
     try:
         return pa.array(image).flatten().to_numpy().reshape(image.height, image.width, 4)
-    except ValueError:  # a large picture lies in several blocks of memory, and must be copied
+    except ValueError:  # a large image lies in several blocks of memory, and must be copied
         return np.asarray(image)
 
 
-def _resize(picture: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def _resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Resize [H, W, 3 or 4] to [3, height, width]; the filter is Pillow's bicubic."""
     import torch
 
-    channels_last = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    channels_last = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(
         channels_last, (height, width), mode="bicubic", antialias=True
     )
@@ -148,7 +148,7 @@ def _pad(image: Image.Image, spec: ImageSpec) -> Image.Image:
 
 
 def _pad_thin(image: Image.Image, spec: ImageSpec) -> Image.Image:
-    """Pad a picture of absurd length, whose half-resized canvas would not fit into memory."""
+    """Pad an image of absurd length, whose half-resized canvas would not fit into memory."""
     size = spec.size_px
     scale = size / max(image.size)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

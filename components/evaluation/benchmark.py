@@ -34,9 +34,9 @@ class Question:
     target: Any
     """Label, letter or list of human answers, as JSON."""
     image_path: str | None = None
-    """Local file of the picture; None with no `image_bytes` either is a text-only question."""
+    """Local file of the image; None with no `image_bytes` either is a text-only question."""
     image_bytes: bytes | None = field(default=None, repr=False)
-    """The encoded picture itself where the official file carries it (MMBench)."""
+    """The encoded image itself where the official file carries it (MMBench)."""
     group: str = ""
     """Questions of one group (an image, a set of rotations) are not independent: intervals resample
     groups.
@@ -47,7 +47,7 @@ class Question:
 
     @property
     def image_key(self) -> str | None:
-        """Equal for questions on the same picture; None for text-only questions."""
+        """Equal for questions on the same image; None for text-only questions."""
         if self.image_bytes is not None:
             return "sha256:" + hashlib.sha256(self.image_bytes).hexdigest()
         return self.image_path

@@ -73,12 +73,12 @@ class EvaluationConfig(Config):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights while answering."""
     blind_control: bool = True
-    """Ask every question again with another question's image; the difference shows that images are
-    used.
+    """The control *other image*: every question again with another question's image; the
+    difference shows that images are used.
     """
     text_only_control: bool = False
-    """Ask every question again without any picture; shows what the words alone give away. Costs
-    about half a pass: there is no picture to encode.
+    """The control *no image*: every question again with words alone; shows what they give away.
+    Costs about half a pass: there is no image to encode.
     """
     judge: JudgeConfig | None = None
     """Grades LLaVA-Bench and MM-Vet; without one an offline proxy stands in, comparable with no
@@ -87,7 +87,7 @@ class EvaluationConfig(Config):
     bootstrap_samples: int = Field(default=2000, ge=100)
     """Resamples behind each interval."""
     seed: int = 0
-    """Seed of the bootstrap, of the blind shuffle and of the draw that `limit` makes."""
+    """Seed of the bootstrap, of the shuffle of images and of the draw that `limit` makes."""
     num_actors: int = Field(default=1, ge=1, json_schema_extra={"identity": False})
     """Ray actors that hold a copy of the model; shared by all benchmarks of one model."""
     cpus_per_actor: float = Field(default=1.0, ge=0, json_schema_extra={"identity": False})
@@ -114,8 +114,7 @@ class BenchmarkScores(Artifact):
     headline_name: str
     """What the headline measures, such as `F1, mean of 3 splits`."""
     headline_percent: float
-    """The headline as a share of its maximum, 0..100: what the gate and the blind control compare.
-    """
+    """The headline as a share of its maximum, 0..100: what the gate and the controls compare."""
     ci_low: float
     ci_high: float
     score: float
@@ -123,19 +122,19 @@ class BenchmarkScores(Artifact):
     score_maximum: float = 100.0
     """The largest `score` possible on the questions that were asked."""
     blind_percent: float | None = None
-    """The same headline with shuffled images; None when the control was off or impossible."""
+    """The same headline in the control *other image*; None where it was off or impossible."""
     blind_ci_low: float | None = None
     blind_ci_high: float | None = None
     difference_percent: float | None = None
-    """Headline minus blind, with its paired interval."""
+    """Headline minus `blind_percent`, with its paired interval."""
     difference_ci_low: float | None = None
     difference_ci_high: float | None = None
     text_only_percent: float | None = None
-    """The same headline without any picture; None when the control was off or impossible."""
+    """The same headline in the control *no image*; None where it was off or impossible."""
     text_only_ci_low: float | None = None
     text_only_ci_high: float | None = None
     text_only_difference_percent: float | None = None
-    """Headline minus text-only, with its paired interval."""
+    """Headline minus `text_only_percent`, with its paired interval."""
     text_only_difference_ci_low: float | None = None
     text_only_difference_ci_high: float | None = None
     comparable: bool = True

@@ -1,9 +1,9 @@
-"""The controls: the same questions with another question's picture (blind), or with none
-(text-only).
+"""The controls: the same questions with another question's image (*other image*, in code `blind`),
+or with none (*no image*, in code `text_only`).
 
-In: questions. Out: the same questions with the pictures exchanged so that no question keeps its
-own, or taken away. A model that answers as well as before does not look. Questions that never had a
-picture are left as they are.
+In: questions. Out: the same questions with the images exchanged so that no question keeps its
+own, or taken away. A model that answers as well as before does not look. Questions that never had
+an image are left as they are.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from components.evaluation.benchmark import Question
 
 
 def blind_questions(questions: Sequence[Question], seed: int) -> list[Question] | None:
-    """Return the questions with shuffled pictures, the same for the same seed; None with fewer than
-    two pictures.
+    """Return the questions with shuffled images, the same for the same seed; None with fewer than
+    two images.
 
-    Pictures are exchanged along one random cycle through all of them, so none stays, and questions
-    that shared a picture still share one.
+    Images are exchanged along one random cycle through all of them, so none stays, and questions
+    that shared an image still share one.
     """
     holders: dict[str, Question] = {}
     for question in questions:
@@ -46,7 +46,7 @@ def blind_questions(questions: Sequence[Question], seed: int) -> list[Question] 
 
 
 def text_only_questions(questions: Sequence[Question]) -> list[Question] | None:
-    """Return the questions without their pictures; None when there was no picture to take away."""
+    """Return the questions without their images; None when there was no image to take away."""
     if all(question.image_key is None for question in questions):
         return None
     return [dataclasses.replace(q, image_path=None, image_bytes=None) for q in questions]

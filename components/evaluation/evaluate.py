@@ -1,4 +1,4 @@
-"""One benchmark from files to scores: read, ask (with and without the right pictures),
+"""One benchmark from files to scores: read, ask (with and without the right images),
 judge, score, write.
 
 In: the raw folder, a target, the settings. Out: `predictions.jsonl`, those of the controls and
@@ -112,13 +112,15 @@ def _passes(
     if config.blind_control:
         shuffled = blind_questions(questions, config.seed)
         if shuffled is None:
-            log.warning("%s has fewer than two pictures: no blind control", benchmark.title)
+            log.warning(
+                "%s has fewer than two images: without the control other image", benchmark.title
+            )
         else:
             passes[BLIND] = shuffled
     if config.text_only_control:
         bare = text_only_questions(questions)
         if bare is None:
-            log.warning("%s has no pictures: no text-only control", benchmark.title)
+            log.warning("%s has no images: without the control no image", benchmark.title)
         else:
             passes[TEXT_ONLY] = bare
     return passes

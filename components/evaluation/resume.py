@@ -57,18 +57,18 @@ class ResumeLog:
 
 
 def fingerprint(control: str, question: Question) -> str:
-    """Return what an answer depends on besides the model: control, question, prompt, picture,
+    """Return what an answer depends on besides the model: control, question, prompt, image,
     length.
     """
-    picture = question.image_key
-    if question.image_bytes is None and picture is not None:
-        picture = Path(picture).name  # the raw folder may lie elsewhere after a restart
+    image = question.image_key
+    if question.image_bytes is None and image is not None:
+        image = Path(image).name  # the raw folder may lie elsewhere after a restart
     parts = [
         control,
         question.benchmark,
         question.id,
         question.prompt,
-        picture,
+        image,
         question.max_new_tokens,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -25,8 +25,8 @@ def score_table(scores: Sequence[BenchmarkScores], reference: str = REFERENCE) -
     table = new_table("Scores, 0 to 100")
     table.add_column("benchmark")  # wraps rather than losing its end
     bare = any(row.text_only_percent is not None for row in scores)
-    names = ["score", "95% interval", "blind", "difference"]
-    names += ["text"] if bare else []
+    names = ["score", "95% interval", "other\nimage", "difference"]
+    names += ["no\nimage"] if bare else []
     for name in (*names, "published"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in scores:
@@ -63,11 +63,11 @@ def notes(scores: Sequence[BenchmarkScores]) -> list[str]:
                 row.text_only_difference_ci_low,
                 row.text_only_difference_ci_high,
             )
-            parts.append(f"without any picture {row.text_only_percent:.1f}, with it {apart}")
+            parts.append(f"no image {row.text_only_percent:.1f}, above it {apart}")
         if row.num_blind_missing:
-            parts.append(f"{row.num_blind_missing} blind answers are missing")
+            parts.append(f"{row.num_blind_missing} answers of the control other image are missing")
         if row.num_text_only_missing:
-            parts.append(f"{row.num_text_only_missing} text-only answers are missing")
+            parts.append(f"{row.num_text_only_missing} answers of the control no image are missing")
         if not is_comparable(row) and "not comparable" not in row.note.lower():
             parts.append("not comparable with published scores")
         lines.append(f"{row.title or row.benchmark}: {'; '.join(parts)}")

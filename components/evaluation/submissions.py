@@ -82,7 +82,7 @@ def read_unanswered(
 ) -> list[Question]:
     """Return the questions of one of the original's files whose answers are not public.
 
-    Pictures are in the folder `images`; `meta` holds the picture's name.
+    Images are in the folder `images`; `meta` holds the image's name.
     """
     questions = []
     for where, row in located_rows(path):

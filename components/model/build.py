@@ -86,7 +86,7 @@ def build_llava(
 
 
 def patches_per_image(config: LlavaConfig) -> int:
-    """Return how many positions one picture takes in the language model's sequence."""
+    """Return how many positions one image takes in the language model's sequence."""
     vision = config.vision_config
     shape = TowerShape(
         vision.model_type, vision.image_size, vision.patch_size, has_class_token(vision.model_type)

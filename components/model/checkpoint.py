@@ -109,7 +109,7 @@ def load_checkpoint(folder: str | Path, dtype: str = "float32", device: str = "c
     check_image_token(image_token_id, model.config.image_token_id, path)
     if image_spec.size_px != (side_px := model.config.vision_config.image_size):
         raise CheckpointError(
-            f"{path / SIDE_FILE}: pictures are prepared at {image_spec.size_px} px, but the tower "
+            f"{path / SIDE_FILE}: images are prepared at {image_spec.size_px} px, but the tower "
             f"takes {side_px} px; the folder mixes two models"
         )
     return Loaded(
@@ -198,7 +198,7 @@ def _processor(
     spec: ImageSpec,
     template: str,
 ) -> LlavaProcessor:
-    """Return the processor with which plain transformers prepares the same prompts and pictures."""
+    """Return the processor with which plain transformers prepares the same prompts and images."""
     size = {"height": spec.size_px, "width": spec.size_px}
     image_processor = LlavaImageProcessorPil(
         do_pad=spec.aspect

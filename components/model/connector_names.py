@@ -1,4 +1,4 @@
-"""The names of the connectors, and how many positions a picture takes behind each of them.
+"""The names of the connectors, and how many positions an image takes behind each of them.
 
 In: a name out of a recipe or a model folder. Out: what it stands for. Nothing heavy is imported, so
 that prepare knows the length of its samples without a model; the modules are in `connectors.py`.
@@ -30,7 +30,7 @@ class ConnectorKind:
     count: int = 0
 
     def num_positions(self, num_patches: int) -> int:
-        """Positions of the language model's sequence that a picture of so many patches takes."""
+        """Positions of the language model's sequence that an image of so many patches takes."""
         return self.count if self.kind == "resampler" else num_patches
 
 

@@ -28,7 +28,7 @@ _HEAD_WIDTH = 128
 _LARGEST_PERIOD = 10_000.0
 """Base of the sine-cosine positions (MAE, arXiv 2111.06377, `get_2d_sincos_pos_embed`)."""
 
-# Shapes: N pictures, P patches, V vision width, D model width, Q queries, H heads, W head width
+# Shapes: N images, P patches, V vision width, D model width, Q queries, H heads, W head width
 
 
 class LlavaWithConnector(LlavaForConditionalGeneration):

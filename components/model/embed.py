@@ -1,8 +1,8 @@
 """From uint8 pixels and token ids to the language model's input embeddings.
 
-In: uint8 pictures at the model's size, ids in which every image token is already repeated once per
+In: uint8 images at the model's size, ids in which every image token is already repeated once per
 patch. Out: embeddings [B, S, D]. Used by the loss and by generation alike. It does not resize or
-decode pictures.
+decode images.
 """
 
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from components.model.transfer import sent
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
 
-# Shapes: N pictures, P patches, V vision width, D model width, B rows, S positions,
+# Shapes: N images, P patches, V vision width, D model width, B rows, S positions,
 # K image positions, T positions of all rows
 
 
@@ -36,7 +36,7 @@ def normalise_pixels(pixels_NCHW: Tensor, spec: "ImageSpec", dtype: torch.dtype)
 def image_embeddings(
     model: LlavaForConditionalGeneration, pixels_NCHW: Tensor, spec: "ImageSpec"
 ) -> Tensor:
-    """Return connector outputs [N, P, D] of uint8 pictures; behind a resampler P is its queries.
+    """Return connector outputs [N, P, D] of uint8 images; behind a resampler P is its queries.
 
     The tower runs without gradients unless one of its parameters learns, and only as far as the
     layer that is read: the layers after it cannot change the result.
@@ -51,7 +51,7 @@ def image_embeddings(
 def splice(
     model: LlavaForConditionalGeneration, ids_BS: Tensor, image_NPD: Tensor | None
 ) -> Tensor:
-    """Return token embeddings [B, S, D] with the image positions filled, pictures in reading order.
+    """Return token embeddings [B, S, D] with the image positions filled, images in reading order.
 
     `ids_BS` may still be on the CPU. Raises DataError when the number of image positions is not N
     times P.
@@ -60,9 +60,9 @@ def splice(
     num_features = 0 if image_NPD is None else image_NPD.shape[0] * image_NPD.shape[1]
     if len(at_K) != num_features:
         raise DataError(
-            f"the batch has {len(at_K)} image positions but its pictures give {num_features} "
+            f"the batch has {len(at_K)} image positions but its images give {num_features} "
             "patches; "
-            "expected one picture per image token, each token repeated once per patch"
+            "expected one image per image token, each token repeated once per patch"
         )
     token_BSD = model.get_input_embeddings()(sent(ids_BS, model.device))
     if image_NPD is None:

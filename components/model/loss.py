@@ -25,7 +25,7 @@ from components.model.transfer import sent
 if TYPE_CHECKING:
     from components.data.config import ImageSpec
 
-# Shapes: B rows, S positions, T tokens of all rows, D model width, K supervised ones, N pictures
+# Shapes: B rows, S positions, T tokens of all rows, D model width, K supervised ones, N images
 
 
 class LossOutput(NamedTuple):
@@ -48,7 +48,7 @@ class LossModel(nn.Module):
     """
 
     runs_tower_for_text: bool = False
-    """Send a black picture through tower and connector where a batch shows none. Under ZeRO-3 every
+    """Send a black image through tower and connector where a batch shows none. Under ZeRO-3 every
     rank must run the same modules in the same order; anywhere else it would be work for nothing.
     """
 
@@ -107,7 +107,7 @@ class LossModel(nn.Module):
         return LossOutput(loss_sum / len(supervised_K), loss_sum, len(supervised_K), row_sums_B)
 
     def _embed(self, ids_BS: Tensor, pixels_NCHW: Tensor | None) -> Tensor:
-        """Return the input embeddings [B, S, D], pictures in their places."""
+        """Return the input embeddings [B, S, D], images in their places."""
         llava = self.llava
         if pixels_NCHW is not None:
             pixels_NCHW = sent(pixels_NCHW, llava.device)
@@ -125,7 +125,7 @@ class LossModel(nn.Module):
 
 
 def _used_pixels(pixels: Tensor | None, has_image_B: Tensor) -> Tensor | None:
-    """Return the pictures of rows that show one, [N, 3, H, W], or None for a text-only batch."""
+    """Return the images of rows that show one, [N, 3, H, W], or None for a text-only batch."""
     num_images = int(has_image_B.sum())
     if num_images == 0:
         return None
@@ -134,6 +134,4 @@ def _used_pixels(pixels: Tensor | None, has_image_B: Tensor) -> Tensor | None:
     if pixels is not None and len(pixels) == len(has_image_B):
         return pixels[has_image_B]
     found = 0 if pixels is None else len(pixels)
-    raise DataError(
-        f"{num_images} rows of the batch have image tokens but it holds {found} pictures"
-    )
+    raise DataError(f"{num_images} rows of the batch have image tokens but it holds {found} images")

@@ -1,6 +1,6 @@
 """The shape of a vision tower, read from its configuration without loading any weight.
 
-In: a CLIP or SigLIP tower folder. Out: picture size and number of positions, which prepare needs,
+In: a CLIP or SigLIP tower folder. Out: image size and number of positions, which prepare needs,
 and whether a layer can be read, so that a wrong one costs no time.
 """
 
@@ -15,7 +15,7 @@ SELECTS = ("default", "full")
 """Which of the tower's outputs are read, by transformers' names: without or with a class token."""
 
 _DEFAULT_SIZES = {"clip": (224, 32, 12), "siglip": (224, 16, 12)}
-"""Picture and patch sizes and layers that transformers assumes where a folder's configuration
+"""Image and patch sizes and layers that transformers assumes where a folder's configuration
 leaves them out (the defaults of CLIPVisionConfig and SiglipVisionConfig in 5.23)."""
 
 
@@ -33,10 +33,10 @@ class TowerShape:
     """None where the configuration of an unknown kind does not say."""
 
     def patches_per_image(self, select: str, connector: str = DEFAULT_CONNECTOR) -> int:
-        """Positions that one picture takes: `default` drops the class token, `full` keeps it.
+        """Positions that one image takes: `default` drops the class token, `full` keeps it.
 
         Raises ConfigError for an unknown selection or connector, and where there is no class token
-        to drop: `default` would throw the first patch of the picture away.
+        to drop: `default` would throw the first patch of the image away.
         """
         if select not in SELECTS:
             raise ConfigError(
@@ -58,10 +58,10 @@ class TowerShape:
             hidden_state(layer, self.num_layers)
 
     def check_image_size(self, size_px: int) -> None:
-        """Raise ConfigError when pictures are prepared at another size than the tower takes."""
+        """Raise ConfigError when images are prepared at another size than the tower takes."""
         if size_px != self.image_px:
             raise ConfigError(
-                f"pictures are prepared at {size_px} px, but the tower {self.folder} takes "
+                f"images are prepared at {size_px} px, but the tower {self.folder} takes "
                 f"{self.image_px} px; set image.size_px={self.image_px} in both data sections"
             )
 

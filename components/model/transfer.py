@@ -1,7 +1,7 @@
 """Tensors on their way from the CPU to the model's device, without waiting for that device.
 
 In: a tensor, a device. Out: the tensor there. What a step must know of its batch (lengths, places
-of pictures and supervised tokens) is read from tensors that are still on the CPU: read from a GPU,
+of images and supervised tokens) is read from tensors that are still on the CPU: read from a GPU,
 each such number would wait until the work queued there is done.
 """
 

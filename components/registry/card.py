@@ -57,9 +57,9 @@ class CardFacts(Config):
     gate: GateReport | None = None
     lineage: LineageNode | None = None
     intended_use: str = Field(
-        default="Answering questions about pictures and describing them, for research and for "
+        default="Answering questions about images and describing them, for research and for "
         "services that check the answers. Not for decisions about people, medical or safety "
-        "matters: it can name things that are not in the picture."
+        "matters: it can name things that are not in the image."
     )
     licences: tuple[str, ...] = ()
     """Licences of the base models, as their folders state them."""
@@ -133,7 +133,7 @@ def _scores(facts: CardFacts) -> str:
     if not facts.scores:
         return _section("Scores", "Not evaluated.")
     rows = [
-        "| benchmark | metric | score | interval | blind control | above blind | questions |",
+        "| benchmark | metric | score | interval | other image | above other image | questions |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in facts.scores:
@@ -152,8 +152,9 @@ def _scores(facts: CardFacts) -> str:
     confidence = {round(100 * row.confidence) for row in facts.scores}
     note = (
         "Scores are of 100 (a benchmark's own unit in brackets); intervals hold "
-        f"{', '.join(str(each) for each in sorted(confidence))}%. The blind control asks the same "
-        "questions with the pictures shuffled: what is scored above it comes from seeing."
+        f"{', '.join(str(each) for each in sorted(confidence))}%. The control *other image* "
+        "asks each question with the image of another question: what is scored above it comes "
+        "from looking."
     )
     body = "\n".join(rows) + "\n\n" + note
     if facts.gate is not None:

@@ -1,6 +1,6 @@
 """A question to a running service: what `lavaflow chat` and the samples of a deploy ask.
 
-In: the service's URL, a question, perhaps a picture file. Out: the answer's text. The official
+In: the service's URL, a question, perhaps an image file. Out: the answer's text. The official
 client of OpenAI's API asks; here its errors become words.
 """
 
@@ -26,11 +26,11 @@ def ask(
     timeout_s: float = 120,
     on_text: Callable[[str], None] | None = None,
 ) -> str:
-    """Return the answer to a question, perhaps about a picture.
+    """Return the answer to a question, perhaps about an image.
 
     `model` defaults to the first that /v1/models names. With `on_text` the answer is streamed to
     it, piece by piece. Raises ServingError when the service cannot be reached or refuses, DataError
-    for the picture file.
+    for the image file.
     """
     import httpx
     import openai
@@ -76,9 +76,9 @@ def _first_model(client: "OpenAI", url: str) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        picture = path.read_bytes()
+        image = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give the path of an image file") from error
-    if image_format(picture) is None:
+    if image_format(image) is None:
         raise DataError(f"{path}: expected an image file ({', '.join(MEDIA_TYPES)})")
-    return picture
+    return image

@@ -79,7 +79,7 @@ class ServingConfig(Config):
     max_image_bytes: int = Field(default=10 * 2**20, ge=1024)
     """Largest decoded image file."""
     max_image_pixels: int = Field(default=40_000_000, ge=1)
-    """Most pixels of an image; a small file can unpack to a huge picture."""
+    """Most pixels of an image; a small file can unpack to very many."""
     max_messages: int = Field(default=64, ge=1)
     """Most messages of a conversation."""
 

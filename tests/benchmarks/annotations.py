@@ -1,7 +1,7 @@
 """Prepares an annotation file of the released mixture's size and measures time and memory.
 
 The file (665,298 rows, 1 GB, see `annotations_file.py`) goes through `prepare` on a local Ray,
-pictures trusted and left where they are: the text part. Printed are seconds of each pass, the
+images trusted and left where they are: the text part. Printed are seconds of each pass, the
 largest memory of its own (USS) that any process had, and how long a fresh process takes from its
 start to the first batch of training; beside it what the original does before its first batch in
 every process, `json.load` of the whole file. Run it with `python -m tests.benchmarks.annotations`;
@@ -64,7 +64,7 @@ def main() -> None:
     table.add_row("prepare, all passes", f"{seconds:.0f} s", "")
     for name, peak in sorted(peaks.items(), key=lambda pair: -pair[1])[:3]:
         table.add_row(f"largest own memory: {name}", f"{peak / MB:.0f} MB", f"{MEMORY_LIMIT_MB} MB")
-    put_first_pictures(output, raw)
+    put_first_images(output, raw)
     start, ready, total = first_batch(output)
     table.add_row("first batch, from the opening of the data", f"{ready:.2f} s", "")
     table.add_row(
@@ -145,15 +145,15 @@ class Memory:
                 self.peaks[key] = max(self.peaks.get(key, 0), own)
 
 
-def put_first_pictures(output: Path, raw: Path) -> None:
-    """Write the pictures of the first global batch, which are all that the first batch needs."""
+def put_first_images(output: Path, raw: Path) -> None:
+    """Write the images of the first global batch, which are all that the first batch needs."""
     loader = Loader(output, GLOBAL_BATCH, pad_token_id=0)
-    pictures = [photograph(seed, 640, 480) for seed in range(8)]
+    images = [photograph(seed, 640, 480) for seed in range(8)]
     for place, number in enumerate(loader.global_rows(0)):
         image = loader._rows.row(number).image
         if image is not None:
             (raw / image).parent.mkdir(parents=True, exist_ok=True)
-            (raw / image).write_bytes(pictures[place % len(pictures)])
+            (raw / image).write_bytes(images[place % len(images)])
 
 
 def first_batch(output: Path) -> tuple[float, float, float]:

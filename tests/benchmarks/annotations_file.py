@@ -3,7 +3,7 @@
 In: a number of rows and a seed. Out: one JSON array in the LLaVA format, every source with its
 share of rows, turns, prompts and text lengths, rows shuffled over the sources; and a tokenizer that
 cuts the text about as Llama's cuts English. The words mean nothing, but their frequencies follow
-Zipf's law and they are spelt out of syllables. No picture is written. Row counts and format:
+Zipf's law and they are spelt out of syllables. No image is written. Row counts and format:
 haotian-liu/LLaVA issues 657 and 702. Where no source gives a text's length it is chosen so that the
 whole file has about the published 1.03 GB.
 Run it with `python -m tests.benchmarks.annotations_file OUT.json [--rows N]`.
@@ -42,14 +42,14 @@ class Kind:
 
     rows: int
     images: str
-    """How its pictures are named (`_image_of`), empty for text alone."""
+    """How its images are named (`_image_of`), empty for text alone."""
     question: Law
     answer: Law
     rounds: Law = ONE
     prompt: str = ""
     """What stands behind the first question."""
     rows_per_image: int = 1
-    """Rows in a row that show the same picture."""
+    """Rows in a row that show the same image."""
 
 
 KINDS = {
@@ -72,7 +72,7 @@ KINDS = {
 """Rows are those of the released file (maintainer, haotian-liu/LLaVA issue 702)."""
 NUM_ROWS = sum(kind.rows for kind in KINDS.values())
 COCO_IMAGES = {"coco2017": 118_287, "coco2014": 82_783}
-"""Pictures of COCO train2017, and those of train2014 among them, all of which VQAv2 asks about."""
+"""Images of COCO train2017, and those of train2014 among them, all of which VQAv2 asks about."""
 
 NUM_WORDS = 60_000
 WORDS_OF_TEXT = 1 << 20
@@ -219,9 +219,9 @@ class _Author:
         return texts
 
     def _image_of(self, images: str, number: int) -> str:
-        """Return the path of a picture; names are spread out, as those of the data sets are."""
+        """Return the path of an image; names are spread out, as those of the data sets are."""
         if images in COCO_IMAGES:
-            # A stride, so that few rows reach the pictures that are not of train2014 too.
+            # A stride, so that few rows reach the images that are not of train2014 too.
             number = number * (7 if images == "coco2017" else 1) % self._num_coco[images]
             return f"coco/train2017/{1 + number * 48_271 % 581_921:012d}.jpg"
         if images == "vg":

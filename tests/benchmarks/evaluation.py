@@ -1,9 +1,9 @@
 """Questions per second of a batch-1 `generate` loop and of our target, on the same questions.
 
 The loop does per question what `LlavaHf.generate_until` does, which asserts batch size 1
-(lmms_eval/models/simple/llava_hf.py of EvolvingLMMs-Lab/lmms-eval 19085f3): open the picture, apply
+(lmms_eval/models/simple/llava_hf.py of EvolvingLMMs-Lab/lmms-eval 19085f3): open the image, apply
 the chat template, the processor, `model.generate` (greedy, with cache), decode. Ours: evaluator
-actors of one thread each, as an evaluation asks them, pictures decoded anew in each round. Both
+actors of one thread each, as an evaluation asks them, images decoded anew in each round. Both
 have the same cores (one process with `--cores` threads; so many actors), weights and dtype, and
 work in turns; reading the question files, starting and loading the model are not timed. With fewer
 questions than batches for each actor (a --limit of 64) some of ours have nothing to do.
@@ -82,12 +82,12 @@ class Loop:
         self, question: Question, output_logits: bool = False
     ) -> tuple[str, Sequence[torch.Tensor]]:
         tokenizer = self.processor.tokenizer
-        picture = opened(question)
-        content = question.prompt if picture is None else f"<image>\n{question.prompt}"
+        image = opened(question)
+        content = question.prompt if image is None else f"<image>\n{question.prompt}"
         text = tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
         )
-        inputs = self.processor(images=picture, text=text, return_tensors="pt")
+        inputs = self.processor(images=image, text=text, return_tensors="pt")
         if question.id in self.prompts:
             inputs["input_ids"] = self.prompts[question.id]
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
@@ -171,7 +171,7 @@ def started(options: argparse.Namespace) -> Target:
         options.dtype,
         options.device,
         options.batch_size,
-        picture_cache_bytes=0,  # or pictures would be known in the second round
+        image_cache_bytes=0,  # or images would be known in the second round
     )
     if options.cores == 1:
         return make()
@@ -235,7 +235,7 @@ def timed(
 
 
 def opened(question: Question) -> Image.Image | None:
-    """Return the decoded picture, None for a question about none."""
+    """Return the decoded image, None for a question about none."""
     if question.image_key is None:
         return None
     source = question.image_path if question.image_bytes is None else BytesIO(question.image_bytes)

@@ -47,7 +47,7 @@ class Row:
     setting: str
     samples_per_s: float = 0.0
     tokens_per_s: float = 0.0
-    """Real tokens of text and pictures."""
+    """Real tokens of text and images."""
     tflops_per_s: float = 0.0
     mfu: float | None = None
     allocated_gib: float = 0.0

@@ -29,8 +29,8 @@ class StageWork:
     """One GPU's share of the recipe's global batch (256; 128) on eight GPUs."""
     num_published: int
     """Samples of the published data."""
-    picture_share: float
-    """Share of the samples that show a picture."""
+    image_share: float
+    """Share of the samples that show an image."""
     text_tokens: int
     """Mean tokens of a sample's text."""
     spread: float
@@ -41,7 +41,7 @@ class StageWork:
     aim_ratio: float
 
 
-# Samples, pictures and mean texts as in workflows/stage_facts.py (DATA). The spreads are assumed:
+# Samples, images and mean texts as in workflows/stage_facts.py (DATA). The spreads are assumed:
 # captions of a sentence are alike; turns of the mixture reach from a word to an essay.
 STAGES = {
     "pretrain": StageWork("pretrain", ("connector",), 32, 558_128, 1.0, 34, 0.4, 1.0, 0.5, 1.8),
@@ -62,7 +62,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Drawn:
-    """A sample with its picture."""
+    """A sample with its image."""
 
     sample: Sample
     pixels: Tensor | None
@@ -70,7 +70,7 @@ class Drawn:
 
     @property
     def num_tokens(self) -> int:
-        """Positions of text and picture."""
+        """Positions of text and image."""
         return len(self.sample.input_ids)
 
     @property
@@ -88,9 +88,9 @@ def draw_steps(work: StageWork, size: Size, num_steps: int, seed: int) -> list[S
     count = num_steps * work.samples_per_step
     texts = text_lengths(work, size, count)
     chance.shuffle(texts)
-    num_pictures = round(work.picture_share * count)
+    num_images = round(work.image_share * count)
     drawn = [
-        _draw(work, size, text, number < num_pictures, number, chance)
+        _draw(work, size, text, number < num_images, number, chance)
         for number, text in enumerate(texts)
     ]
     chance.shuffle(drawn)
@@ -131,8 +131,8 @@ def describe(work: StageWork, size: Size, steps: list[Step]) -> str:
     """Return the assumptions and what came of them."""
     drawn = [one for step in steps for one in step]
     return (
-        f"{len(drawn)} synthetic samples, {sum(one.pixels is not None for one in drawn)} with a "
-        f"picture of {size.shapes.patches_per_image} positions; texts log-normal (sigma "
+        f"{len(drawn)} synthetic samples, {sum(one.pixels is not None for one in drawn)} with an "
+        f"image of {size.shapes.patches_per_image} positions; texts log-normal (sigma "
         f"{work.spread}), cut at {size.max_tokens} positions, {work.supervised_share:.0%} answers; "
         f"on average {mean(one.num_tokens for one in drawn):.0f} positions, "
         f"{mean(one.num_supervised for one in drawn):.0f} supervised; "
@@ -141,14 +141,14 @@ def describe(work: StageWork, size: Size, steps: list[Step]) -> str:
 
 
 def _draw(
-    work: StageWork, size: Size, text: int, pictured: bool, number: int, chance: random.Random
+    work: StageWork, size: Size, text: int, has_image: bool, number: int, chance: random.Random
 ) -> Drawn:
     patches, side = size.shapes.patches_per_image, size.shapes.vision.image_px
     words = [chance.randrange(3, size.image_token) for _ in range(text - 1)]
-    ids = [1] + [size.image_token] * (patches if pictured else 0) + words
+    ids = [1] + [size.image_token] * (patches if has_image else 0) + words
     num_supervised = max(1, min(len(words), round(work.supervised_share * text)))
     labels = [IGNORE_INDEX] * (len(ids) - num_supervised) + ids[len(ids) - num_supervised :]
     generator = torch.Generator().manual_seed(number)
     pixels = torch.randint(0, 256, (3, side, side), generator=generator, dtype=torch.uint8)
-    sample = Sample(str(number), "synthetic", ids, labels, pictured)
-    return Drawn(sample, pixels if pictured else None)
+    sample = Sample(str(number), "synthetic", ids, labels, has_image)
+    return Drawn(sample, pixels if has_image else None)

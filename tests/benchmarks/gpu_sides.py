@@ -113,7 +113,7 @@ class Ours:
         side = self._size.shapes.vision.image_px
         return collate(
             [row.sample for row in rows],
-            pictures(rows, side),
+            pixels_of(rows, side),
             self._size.image_token + 1,
             tuple(map(len, packs)),
         )
@@ -175,7 +175,7 @@ class Peer:
     def _padded(self, rows: Step) -> dict[str, Any]:
         side, dtype = self._size.shapes.vision.image_px, self._model.dtype
         batch = collate(
-            [row.sample for row in rows], pictures(rows, side), self._size.image_token + 1
+            [row.sample for row in rows], pixels_of(rows, side), self._size.image_token + 1
         )
         inputs = {
             "input_ids": batch.input_ids,
@@ -207,7 +207,7 @@ def checkpoint_every(model: LlavaForConditionalGeneration, number: int) -> None:
         model.gradient_checkpointing_enable(every_n_layers=number)
 
 
-def pictures(rows: Sequence[Drawn], side: int) -> Tensor:
-    """Return the pictures of the rows that have one, uint8 [N, 3, P, P]."""
+def pixels_of(rows: Sequence[Drawn], side: int) -> Tensor:
+    """Return the images of the rows that have one, uint8 [N, 3, P, P]."""
     found = [row.pixels for row in rows if row.pixels is not None]
     return torch.stack(found) if found else torch.zeros((0, 3, side, side), dtype=torch.uint8)

@@ -1,10 +1,10 @@
 """Times the original's image path beside ours, on one core, and compares their pixels.
 
 The original: PIL's convert("RGB"), `expand2square` with the mean colour, then transformers' slow
-CLIP processor (llava/train/train.py of haotian-liu/LLaVA c121f043), one picture after the other, to
+CLIP processor (llava/train/train.py of haotian-liu/LLaVA c121f043), one image after the other, to
 floats. Ours: `components.data.images.load_image`, which ends in uint8, as pixels leave the loader;
 and with `normalise_pixels`, which training does on the device, a batch at a time. Times are CPU per
-picture.
+image.
 Run it with `python -m tests.benchmarks.images`; nothing but its output is written.
 """
 
@@ -25,21 +25,21 @@ from components.data.config import CLIP_STD, ImageSpec
 from components.data.images import load_image
 from components.model.embed import normalise_pixels
 
-NUM_PICTURES = 24
+NUM_IMAGES = 24
 SIZE_PX = 336
 
 
 def main() -> None:
-    """Print time per picture of both, their ratio, and how far their pixels lie apart."""
+    """Print time per image of both, their ratio, and how far their pixels lie apart."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    files = [photograph(seed, options.width, options.height) for seed in range(NUM_PICTURES)]
+    files = [photograph(seed, options.width, options.height) for seed in range(NUM_IMAGES)]
     table = Table(
-        title=f"{NUM_PICTURES} JPEGs of {options.width} x {options.height} px, "
+        title=f"{NUM_IMAGES} JPEGs of {options.width} x {options.height} px, "
         f"{sum(map(len, files)) // len(files) // 1000} kB each, to {SIZE_PX} px; "
         f"median of {options.rounds} interleaved rounds",
         title_justify="left",
@@ -77,19 +77,19 @@ def main() -> None:
 def photograph(seed: int, width: int, height: int) -> bytes:
     """Return a JPEG with detail at every scale, falling off as in photographs, and hard edges."""
     random = np.random.default_rng(seed)
-    picture = np.zeros((height, width, 3), dtype=np.float32)
+    image = np.zeros((height, width, 3), dtype=np.float32)
     for level in range(2, 10):
         cells = 2**level
         noise = random.integers(0, 255, (cells * 3 // 4, cells, 3), dtype=np.uint8)
         layer = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-        picture += np.asarray(layer, dtype=np.float32) / cells**0.9
-    picture = (picture - picture.mean()) / picture.std() * 55 + 118
+        image += np.asarray(layer, dtype=np.float32) / cells**0.9
+    image = (image - image.mean()) / image.std() * 55 + 118
     for _ in range(6):
         top, left = random.integers(0, height * 3 // 4), random.integers(0, width * 3 // 4)
         shape = (slice(top, top + height // 5), slice(left, left + width // 5))
-        picture[shape] = picture[shape] * 0.3 + random.integers(0, 180, 3)
+        image[shape] = image[shape] * 0.3 + random.integers(0, 180, 3)
     file = BytesIO()
-    Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -116,7 +116,7 @@ def to_floats(data: bytes, spec: ImageSpec) -> torch.Tensor:
 
 
 def expand2square(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
-    """Return the picture centred on a square, as the original's function of this name does."""
+    """Return the image centred on a square, as the original's function of this name does."""
     width, height = image.size
     if width == height:
         return image
@@ -140,7 +140,7 @@ def pixel_differences(
 def interleaved(
     files: Sequence[bytes], ways: Sequence[Callable[[bytes], object]], rounds: int
 ) -> list[float]:
-    """Return each way's median seconds of CPU per picture, measured in turns."""
+    """Return each way's median seconds of CPU per image, measured in turns."""
     seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(rounds):
         for read, times in zip(ways, seconds, strict=True):

@@ -1,9 +1,9 @@
 """Times the loader beside a plain torch DataLoader over the original's path, on two cores.
 
 Both read the same rows of the finetune mixture (as `annotations_file.py` writes them, the ones with
-a picture) and the same JPEGs from a warm page cache. Ours: `Loader` on data that `prepare` made,
+an image) and the same JPEGs from a warm page cache. Ours: `Loader` on data that `prepare` made,
 batches of uint8 pixels, two threads and one that runs ahead, nothing kept decoded; once with the
-pictures in the shards, once from the raw folder. The original's: two workers that open a picture
+images in the shards, once from the raw folder. The original's: two workers that open an image
 with PIL, pad it to a square, run transformers' slow CLIP processor and tokenise the conversation
 (llava/train/train.py of haotian-liu/LLaVA c121f043), batches of float pixels. Its tokenizer here is
 our fast one, once a row, so its text costs less than the original's, which tokenises about twice
@@ -53,7 +53,7 @@ TARGET_SAMPLES_PER_S = 200
 def main() -> None:
     """Print samples per second of each way, and how they compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=384)
+    parser.add_argument("--images", type=int, default=384)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--rounds", type=int, default=5)
@@ -63,7 +63,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         raw, tokenizer = Path(folder) / "raw", build_tokenizer()
-        rows = write_raw(raw, options.pictures, options.width, options.height)
+        rows = write_raw(raw, options.images, options.width, options.height)
         ways = {
             "the original's": original_epoch(rows, raw, tokenizer),
             "ours, from shards": our_epoch(raw, tokenizer, Path(folder) / "in", True),
@@ -71,7 +71,7 @@ def main() -> None:
         }
         measured = interleaved(list(ways.values()), options.rounds)
     table = Table(
-        title=f"{options.pictures} samples, JPEGs of {options.width} x {options.height} px to "
+        title=f"{options.images} samples, JPEGs of {options.width} x {options.height} px to "
         f"{ImageSpec().size_px} px, batches of {GLOBAL_BATCH}; {options.rounds} interleaved epochs",
         title_justify="left",
     )
@@ -95,11 +95,11 @@ def main() -> None:
     Console(width=100).print(table)
 
 
-def write_raw(raw: Path, num_pictures: int, width: int, height: int) -> list[Record]:
-    """Write the mixture's file and its pictures, one for each row; returns the rows."""
+def write_raw(raw: Path, num_images: int, width: int, height: int) -> list[Record]:
+    """Write the mixture's file and its images, one for each row; returns the rows."""
     written: list[dict[str, Any]] = []
     with_image = (row for row in map(json.loads, annotation_rows()) if "image" in row)
-    for number, row in enumerate(islice(with_image, num_pictures)):
+    for number, row in enumerate(islice(with_image, num_images)):
         image = f"coco/train2017/{number:012d}.jpg"
         put(raw / image, photograph(number, width, height))
         written.append({**row, "id": str(number), "image": image})
@@ -157,7 +157,7 @@ class OriginalRows(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         row = self._rows[index]
-        assert row.image is not None, "only rows with a picture were taken"
+        assert row.image is not None, "only rows with an image were taken"
         pixels = self._read((self._raw / row.image).read_bytes())
         segments = render(row.turns, has_image=True)
         sample = encode(segments, self._tokenizer, IMAGE_TOKEN_ID, MAX_TOKENS, PATCHES)

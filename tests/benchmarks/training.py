@@ -136,13 +136,13 @@ def product_rate(
     """Return the real tokens/s of the matrix products of a micro-batch, nothing else being done.
 
     Linear layers of the language model forward and backward (of frozen ones the gradient of the
-    input alone), of the tower and connector for the pictures, the head for supervised positions,
+    input alone), of the tower and connector for the images, the head for supervised positions,
     and what attention multiplies, in the groups of rows that the step makes.
     """
     materials, model, config = opened(folder, name, precision)
     batch = next(materials.open_batches(model, config, 0, 1).batches())
     piece = next(batch.micro_batches(GLOBAL_BATCH))
-    tokens, pictures = piece.num_tokens, len(piece.pixels)
+    tokens, images = piece.num_tokens, len(piece.pixels)
     supervised = int((piece.labels[:, 1:] >= 0).sum())
     patches = model.patches_per_image
     dtype = torch.bfloat16 if autocasts(config) else torch.float32
@@ -153,14 +153,14 @@ def product_rate(
         in_tower, in_connector = "vision_tower" in path, "projector" in path
         count = supervised if "lm_head" in path else tokens
         if in_tower or in_connector:
-            count = pictures * (patches + in_tower)
+            count = images * (patches + in_tower)
         if in_tower and f"layers.{model.model.config.vision_config.num_hidden_layers - 1}." in path:
             continue  # the last layer is not read
         weight = linear.weight.detach().to(dtype)
         states = torch.randn(count, weight.shape[1], dtype=dtype)
         learns = linear.weight.requires_grad
         products.append((states, weight, learns, not in_tower))
-    scores = attention_products(model, piece.attention_mask.sum(dim=1).tolist(), pictures, dtype)
+    scores = attention_products(model, piece.attention_mask.sum(dim=1).tolist(), images, dtype)
     start, rounds = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         for states, weight, learns, backward in products:
@@ -182,7 +182,7 @@ def product_rate(
 
 
 def attention_products(
-    model: OpenedModel, lengths: list[int], pictures: int, dtype: torch.dtype
+    model: OpenedModel, lengths: list[int], images: int, dtype: torch.dtype
 ) -> list[tuple[torch.Tensor, torch.Tensor, bool]]:
     """Return states that stand for queries and keys of each layer, and whether gradients pass."""
     text, vision = model.model.config.text_config, model.model.config.vision_config
@@ -192,7 +192,7 @@ def attention_products(
     ] * text.num_hidden_layers
     heads, width = vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads
     patches = model.patches_per_image + 1
-    shapes += [(pictures * heads, patches, width, False)] * (vision.num_hidden_layers - 1)
+    shapes += [(images * heads, patches, width, False)] * (vision.num_hidden_layers - 1)
     return [
         (
             torch.randn(count, length, size, dtype=dtype),

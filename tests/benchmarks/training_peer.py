@@ -119,5 +119,5 @@ def padded(rows: list[dict[str, torch.Tensor]], pad_token_id: int) -> dict[str, 
         "labels": pad([row["labels"] for row in rows], True, -100),
         "attention_mask": pad([torch.ones_like(row["input_ids"]) for row in rows], True, 0),
     }
-    pictures = [row["pixel_values"] for row in rows if "pixel_values" in row]
-    return batch | ({"pixel_values": torch.stack(pictures)} if pictures else {})
+    images = [row["pixel_values"] for row in rows if "pixel_values" in row]
+    return batch | ({"pixel_values": torch.stack(images)} if images else {})

@@ -1,4 +1,4 @@
-"""Prepares the raw folder of the tests, packs its pictures, and reads what came out."""
+"""Prepares the raw folder of the tests, packs its images, and reads what came out."""
 
 import json
 import tarfile
@@ -27,14 +27,14 @@ def rejects_of(folder):
 
 
 def pixels_of(batch):
-    """Return the pixels of each row that has a picture."""
+    """Return the pixels of each row that has an image."""
     shown = iter(batch.pixels)
     rows = zip(batch.sources, batch.sample_ids, batch.has_image, strict=True)
     return {(source, name): next(shown).numpy().tobytes() for source, name, has in rows if has}
 
 
 def pack_tar(raw, folder, file, prefix):
-    """Move the pictures of a folder into a tar file."""
+    """Move the images of a folder into a tar file."""
     with tarfile.open(raw / file, "w") as archive:
         for path in sorted((raw / folder).rglob("*.jpg")):
             data = path.read_bytes()
@@ -45,7 +45,7 @@ def pack_tar(raw, folder, file, prefix):
 
 
 def pack_parquet(raw, folder, file, prefix, nested):
-    """Move the pictures of a folder into a Parquet file, last one first."""
+    """Move the images of a folder into a Parquet file, last one first."""
     paths = sorted((raw / folder).rglob("*.jpg"))[::-1]
     names = [prefix + path.relative_to(raw / folder).as_posix() for path in paths]
     data = [path.read_bytes() for path in paths]

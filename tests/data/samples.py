@@ -75,7 +75,7 @@ def build_tokenizer() -> Any:
 
 
 def jpeg(seed: int, size: tuple[int, int] = (100, 80)) -> bytes:
-    """Return an encoded picture with some structure."""
+    """Return an encoded image with some structure."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 255, (6, 8, 3), dtype=np.uint8)
     file = BytesIO()
@@ -234,7 +234,7 @@ def book(n: int, split: int = 1) -> dict[str, Any]:
 
 
 def described(n: int, count: int = 14) -> dict[str, Any]:
-    """Visual Genome's description of a picture of 100 x 80 pixels."""
+    """Visual Genome's description of an image of 100 x 80 pixels."""
     return {
         "id": n,
         "regions": [

@@ -88,7 +88,7 @@ BAD = {
     "a missing image": ({"image": "nowhere.jpg"}, "nowhere.jpg does not exist"),
     "a truncated image": ({"image": "cut.jpg"}, "cannot be decoded"),
     "an empty image": ({"image": "empty.jpg"}, "the file is empty"),
-    "no image at all": ({"image": "text.jpg"}, "no picture that can be decoded"),
+    "no image at all": ({"image": "text.jpg"}, "no image that can be decoded"),
     "a decompression bomb": ({"image": "bomb.png"}, "too large to decode"),
     "a folder": ({"image": "folder"}, "is no file"),
     "a path that leaves": ({"image": "../../secret.jpg"}, "the path leaves the raw folder"),

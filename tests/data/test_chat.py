@@ -1,4 +1,4 @@
-"""Chat messages: every way to show a picture gives the same record; what cannot be said is said."""
+"""Chat messages: every way to show an image gives the same record; what cannot be said is said."""
 
 import base64
 
@@ -8,8 +8,8 @@ from components.data.chat import parse_messages
 from components.data.records import BadRecord, Turn
 from tests.data.samples import jpeg
 
-PICTURE = jpeg(1)
-URL = "data:image/jpeg;base64," + base64.b64encode(PICTURE).decode()
+IMAGE = jpeg(1)
+URL = "data:image/jpeg;base64," + base64.b64encode(IMAGE).decode()
 QUESTION = {"type": "text", "text": "What is this?"}
 
 
@@ -35,7 +35,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("row", SHOWN.values(), ids=SHOWN)
-def test_every_way_to_show_a_picture_gives_the_same_record(row):
+def test_every_way_to_show_an_image_gives_the_same_record(row):
     record = parse_messages(row, "mine", "own.jsonl", 3)
     assert record.turns == (Turn("human", "What is this?"), Turn("gpt", "a cat"))
     assert (record.image, record.image_bytes) == ("cat.jpg", None)
@@ -46,14 +46,14 @@ def test_every_way_to_show_a_picture_gives_the_same_record(row):
     "row",
     [
         chat([{"type": "image_url", "image_url": {"url": URL}}, QUESTION]),
-        chat([{"type": "image"}, QUESTION], images=[{"bytes": PICTURE, "path": None}]),
-        chat("What is this?", images=[PICTURE]),
+        chat([{"type": "image"}, QUESTION], images=[{"bytes": IMAGE, "path": None}]),
+        chat("What is this?", images=[IMAGE]),
     ],
     ids=["data url", "struct of bytes", "bytes"],
 )
-def test_a_picture_inside_the_row_comes_with_it_under_a_name_of_its_content(row):
+def test_an_image_inside_the_row_comes_with_it_under_a_name_of_its_content(row):
     record = parse_messages(row, "mine", "own.jsonl")
-    assert record.image_bytes == PICTURE
+    assert record.image_bytes == IMAGE
     assert record.image.startswith("own.jsonl#")
     again = parse_messages({**row, "id": "two"}, "mine", "own.jsonl")
     assert again.image == record.image
@@ -128,7 +128,7 @@ BAD = {
     ),
     "an image in a later question": (later_image(), "stands in a later question"),
     "sound": (chat([{"type": "input_audio"}]), "a part of type 'input_audio'"),
-    "an address": (chat("a", images=["https://a.b/c.jpg"]), "fetch the picture"),
+    "an address": (chat("a", images=["https://a.b/c.jpg"]), "fetch the image"),
     "wrong base64": (chat("a", images=["data:image/png;base64,###"]), "cannot be decoded"),
     "a data url without base64": (chat("a", images=["data:image/png,abc"]), "without ;base64"),
     "an image of a wrong type": (chat("a", images=[7]), "image is int"),

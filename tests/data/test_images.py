@@ -65,7 +65,7 @@ def test_pad_equals_the_original(size):
         load_image(jpeg(1, size), PAD).astype(int) - original_pad(image, 84).astype(int)
     )
     if image.width * image.height <= SMALL:
-        # The two resize passes are the original's; only their order differs for tall pictures,
+        # The two resize passes are the original's; only their order differs for tall images,
         # where the rounding between them may move a value by one.
         assert difference.max() <= (1 if size[1] > size[0] else 0)
     else:
@@ -108,13 +108,13 @@ def test_other_jpegs_are_decoded_whole(size):
 
 
 @pytest.mark.parametrize("spec", [PAD, CROP], ids=["pad", "crop"])
-def test_a_picture_of_many_blocks_gives_the_same_pixels(spec):
-    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
-    whole = Image.fromarray(picture)
+def test_an_image_of_many_blocks_gives_the_same_pixels(spec):
+    image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    whole = Image.fromarray(image)
     core = Image.core.get_block_size()
     Image.core.set_block_size(1 << 16)
     try:
-        parts = Image.fromarray(picture)
+        parts = Image.fromarray(image)
         with pytest.raises(ValueError):  # else nothing would be tried here
             pa.array(parts)
         assert np.array_equal(to_pixels(parts, spec), to_pixels(whole, spec))
@@ -126,9 +126,9 @@ def test_a_picture_of_many_blocks_gives_the_same_pixels(spec):
 @pytest.mark.parametrize("size", [(640, 480), (333, 501), (200, 200), (161, 160), (100, 80)])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_a_jpeg_decoded_into_its_square_is_the_jpeg_that_pillow_decodes(size, spec, subsampling):
-    picture = decode(jpeg(3, size))
+    image = decode(jpeg(3, size))
     for options in ({}, {"progressive": True}, {"quality": 30}):
-        data = encoded(picture, "JPEG", subsampling=subsampling, **options)
+        data = encoded(image, "JPEG", subsampling=subsampling, **options)
         assert np.array_equal(load_image(data, spec), to_pixels(decode(data, spec), spec))
 
 
@@ -214,7 +214,7 @@ FORMATS = {
         ),
         RED,
     ),
-    "two pictures of a phone": (
+    "two images of a phone": (
         encoded(red("RGB"), "MPO", quality=100, save_all=True, append_images=[red("RGB")]),
         RED,
     ),
@@ -239,7 +239,7 @@ def test_exif_orientation_is_followed():
     assert np.asarray(upright)[17, 5].max() < 50
 
 
-def test_damaged_exif_is_no_reason_to_lose_a_picture():
+def test_damaged_exif_is_no_reason_to_lose_an_image():
     exif = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\xff\xff"
     assert decode(encoded(red("RGB"), "JPEG", exif=exif)).size == (10, 10)
 

@@ -37,12 +37,12 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
-def write_picture(path: Path, shade: int) -> None:
+def write_image(path: Path, shade: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(picture_bytes(shade))
+    path.write_bytes(image_bytes(shade))
 
 
-def picture_bytes(shade: int) -> bytes:
+def image_bytes(shade: int) -> bytes:
     file = BytesIO()
     Image.new("RGB", (40, 30), (shade % 256, 3 * shade % 256, 7 * shade % 256)).save(file, "PNG")
     return file.getvalue()
@@ -55,7 +55,7 @@ def fake_target() -> type[FakeTarget]:
 
 @pytest.fixture
 def gqa_root(tmp_path: Path) -> Path:
-    """A raw folder with a small GQA: 12 questions on 6 pictures; the picture's number answers."""
+    """A raw folder with a small GQA: 12 questions on 6 images; the image's number answers."""
     folder = tmp_path / "raw" / "eval" / "gqa"
     entries = {}
     for number in range(12):
@@ -66,14 +66,14 @@ def gqa_root(tmp_path: Path) -> Path:
             "isBalanced": True,
             "types": {"structural": "query" if number % 2 else "verify", "semantic": "obj"},
         }
-        write_picture(folder / "images" / f"n{number // 2}.jpg", 40 * (number // 2))
+        write_image(folder / "images" / f"n{number // 2}.jpg", 40 * (number // 2))
     write_json(folder / "testdev_balanced_questions.json", entries)
     return tmp_path / "raw"
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random LLaVA model of a few thousand weights: 28 px pictures, 4 patches."""
+    """Folder of a random LLaVA model of a few thousand weights: 28 px images, 4 patches."""
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 

@@ -20,14 +20,14 @@ from components.evaluation.scoring.score import (
     score_predictions,
 )
 from components.evaluation.scoring.seeds import summarise_seeds
-from tests.evaluation.conftest import write_json, write_picture
+from tests.evaluation.conftest import write_image, write_json
 from tests.evaluation.judge_server import Fault, JudgeServer, Named, serve
 
 CONFIG = EvaluationConfig(batch_size=5, bootstrap_samples=200)
 
 
 def sees(question: Question) -> str:
-    """Read the answer off the picture's name, as only somebody who looks can."""
+    """Read the answer off the image's name, as only somebody who looks can."""
     return Path(str(question.image_path)).stem.removeprefix("n")
 
 
@@ -108,7 +108,7 @@ def test_the_settings_of_one_benchmark_do_not_know_the_others() -> None:
     assert more.for_benchmark("gqa") == fewer.for_benchmark("gqa")
 
 
-def test_the_third_pass_shows_no_picture(gqa_root: Path, fake_target: Any, tmp_path: Path) -> None:
+def test_the_third_pass_shows_no_image(gqa_root: Path, fake_target: Any, tmp_path: Path) -> None:
     target = fake_target(lambda q: sees(q) if q.image_path else "0")
     scores = evaluate(
         CONFIG.with_(text_only_control=True), "gqa", gqa_root, target, tmp_path / "out"
@@ -142,7 +142,7 @@ def mm_vet_root(tmp_path: Path) -> Path:
             "answer": str(number),
             "capability": ["rec"] if number % 2 else ["ocr"],
         }
-        write_picture(folder / "images" / image, number)
+        write_image(folder / "images" / image, number)
     write_json(folder / "mm-vet.json", entries)
     return tmp_path / "raw"
 

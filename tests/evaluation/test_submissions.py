@@ -103,12 +103,12 @@ def test_vizwiz_is_refused_while_an_answer_is_missing(tmp_path: Path) -> None:
 
 def table(path: Path, answered: bool = True) -> None:
     columns = [column for column in COLUMNS if answered or column != "answer"]
-    picture = base64.b64encode(b"picture").decode()
+    image = base64.b64encode(b"image").decode()
     text = ["\t".join(columns)]
     for index, options in ((241, ["=1+1", "two", "", ""]), (1_000_241, ["two", "=1+1", "nan", ""])):
         row = dict(zip("ABCD", options, strict=True)) | {
             "index": str(index), "question": "How many?", "hint": "Look.", "answer": "A",
-            "category": "c", "image": picture, "source": "s", "l2-category": "l", "comment": "",
+            "category": "c", "image": image, "source": "s", "l2-category": "l", "comment": "",
             "split": "dev",
         }  # fmt: skip
         text.append("\t".join(row[column] for column in columns))

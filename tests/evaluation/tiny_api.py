@@ -27,7 +27,7 @@ def failed(status: int, message: str, param: str | None = None) -> tuple[int, di
 
 
 def parts(body: dict[str, Any]) -> tuple[str, bytes | None]:
-    """Return the words and the picture of a request."""
+    """Return the words and the image of a request."""
     content = body["messages"][-1]["content"]
     if isinstance(content, str):
         return content, None

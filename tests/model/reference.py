@@ -12,12 +12,12 @@ from components.model.embed import normalise_pixels
 from components.model.loss import LossModel, LossOutput
 
 LENGTHS = ((3, 4, 2), (1, 2, 3), (0, 3, 2), (2, 9, 4), (0, 8, 7))
-"""Rows: tokens before the picture, after it, and how many of the last ones are supervised; a row
-without tokens before the picture has no picture."""
+"""Rows: tokens before the image, after it, and how many of the last ones are supervised; a row
+without tokens before the image has no image."""
 
 
 def mixed_batch(parts: LlavaParts, size_px: int = 28) -> dict[str, Tensor]:
-    """Five rows of unequal length, three with a picture, two of text only."""
+    """Five rows of unequal length, three with an image, two of text only."""
     generator = torch.Generator().manual_seed(0)
     image, pad = parts.image_token_id, int(parts.tokenizer.pad_token_id)
     patches = patches_per_image(parts.model.config)
@@ -68,7 +68,7 @@ def check_loss_and_gradients(
     expected, expected_sum, num_supervised = _one_by_one(parts, image_spec, batch)
     assert ours.num_supervised_tokens == num_supervised
     torch.testing.assert_close(ours.loss_sum, expected_sum, rtol=tolerance, atol=0.0)
-    # The dummy picture gives parts a zero gradient that a reference without it does not have.
+    # The dummy image gives parts a zero gradient that a reference without it does not have.
     assert set(expected) == set(gradients)
     largest = max(float(gradient.norm()) for gradient in expected.values())
     for name, gradient in expected.items():
@@ -82,7 +82,7 @@ def _one_by_one(
     parts: LlavaParts, image_spec: ImageSpec, batch: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], Tensor, int]:
     """The gradients of the mean loss, the sum of losses and the number of tokens in it."""
-    pictures = iter(batch["pixels"])
+    images = iter(batch["pixels"])
     num_supervised = int((batch["labels"][:, 1:] != IGNORE_INDEX).sum())
     total = torch.zeros(())
     parts.model.zero_grad(set_to_none=True)
@@ -90,7 +90,7 @@ def _one_by_one(
         row = {name: batch[name][index : index + 1] for name in batch if name != "pixels"}
         if (row["input_ids"] == parts.image_token_id).any():
             row["pixel_values"] = normalise_pixels(
-                next(pictures).unsqueeze(0), image_spec, torch.float32
+                next(images).unsqueeze(0), image_spec, torch.float32
             )
         num_here = int((row["labels"][:, 1:] != IGNORE_INDEX).sum())
         loss_sum = parts.model(**row).loss * num_here

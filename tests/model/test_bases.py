@@ -93,9 +93,9 @@ def test_a_folder_loads_here_and_in_plain_transformers(
             for model in (parts.model, loaded.model, plain)
         ]
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0], logits[2])
-    picture = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
+    image = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
     prompts = [[40, parts.image_token_id, 41], [44, 45]]
-    assert len(generate_greedy(loaded, prompts, embed_distinct(loaded, [picture, None]), 3)) == 2
+    assert len(generate_greedy(loaded, prompts, embed_distinct(loaded, [image, None]), 3)) == 2
 
 
 @pytest.mark.parametrize("language", LANGUAGE_MODELS)
@@ -249,6 +249,6 @@ def test_siglip_counts_its_patches_in_the_processor(
     parts = build(base_paths, "qwen2", "siglip")
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1")
     processor = AutoProcessor.from_pretrained(tmp_path)
-    picture = torch.zeros((3, IMAGE_PX, IMAGE_PX), dtype=torch.uint8)
-    ids = processor(text="<image>\nwhat ?", images=picture)["input_ids"][0]
+    image = torch.zeros((3, IMAGE_PX, IMAGE_PX), dtype=torch.uint8)
+    ids = processor(text="<image>\nwhat ?", images=image)["input_ids"][0]
     assert list(ids).count(parts.image_token_id) == 4

@@ -58,21 +58,21 @@ def test_the_folder_holds_safetensors_only(folder: Path) -> None:
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pth"))]
 
 
-def test_plain_transformers_prepares_the_same_prompt_and_picture(
+def test_plain_transformers_prepares_the_same_prompt_and_image(
     folder: Path, image_spec: ImageSpec, tmp_path: Path
 ) -> None:
-    """Its processor and chat template give our ids, and its picture path our pixels (to
+    """Its processor and chat template give our ids, and its image path our pixels (to
     resampling).
     """
     rng = np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 256, (28, 28, 3), dtype=np.uint8))
-    picture.save(tmp_path / "picture.png")
+    image = Image.fromarray(rng.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+    image.save(tmp_path / "image.png")
     processor = AutoProcessor.from_pretrained(folder)
     content = [{"type": "image"}, {"type": "text", "text": "what is in the image ?"}]
     text = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True
     )
-    theirs = processor(text=text, images=picture, return_tensors="pt")
+    theirs = processor(text=text, images=image, return_tensors="pt")
     loaded = load_checkpoint(folder)
     segments = render([Turn("human", "what is in the image ?")], has_image=True, generation=True)
     ours = encode(segments, loaded.tokenizer, loaded.image_token_id)
@@ -86,7 +86,7 @@ def test_plain_transformers_prepares_the_same_prompt_and_picture(
         == loaded.tokenizer.decode(expanded).split()
     )
     assert their_ids.count(loaded.image_token_id) == loaded.patches_per_image
-    pixels = torch.from_numpy(load_image(tmp_path / "picture.png", image_spec))
+    pixels = torch.from_numpy(load_image(tmp_path / "image.png", image_spec))
     torch.testing.assert_close(
         theirs["pixel_values"][0],
         normalise_pixels(pixels, image_spec, torch.float32),

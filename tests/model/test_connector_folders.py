@@ -46,8 +46,8 @@ def test_a_folder_gives_back_the_very_weights(
             built.model(input_ids=ids, pixel_values=pixels).logits,
             loaded.model(input_ids=ids, pixel_values=pixels).logits,
         )
-    picture = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
-    assert generate_greedy(loaded, [[1, image, 270]], embed_distinct(loaded, [picture]), 3)
+    pixels = torch.full((3, IMAGE_PX, IMAGE_PX), 90, dtype=torch.uint8)
+    assert generate_greedy(loaded, [[1, image, 270]], embed_distinct(loaded, [pixels]), 3)
 
 
 @every_connector
@@ -75,9 +75,9 @@ def test_the_processor_repeats_the_image_token_as_often(
 ) -> None:
     parts = build_llava(wide_tower_path, language_model_path, connector=name, select=select)
     save(parts.model, parts.tokenizer, tmp_path, image_spec, "vicuna_v1")
-    picture = Image.fromarray(np.zeros((40, 30, 3), dtype=np.uint8))
+    image = Image.fromarray(np.zeros((40, 30, 3), dtype=np.uint8))
     processor = AutoProcessor.from_pretrained(tmp_path)
-    ids = processor(text="USER: <image>\nwhat ?", images=picture)["input_ids"][0]
+    ids = processor(text="USER: <image>\nwhat ?", images=image)["input_ids"][0]
     expected = POSITIONS.get(name, 4 + (select == "full"))
     assert (
         list(ids).count(parts.image_token_id)

@@ -1,4 +1,4 @@
-"""The loss equals that of transformers, and padding, text-only rows and dummy pictures change
+"""The loss equals that of transformers, and padding, text-only rows and dummy images change
 nothing.
 """
 
@@ -21,7 +21,7 @@ SIZE = 28
 
 
 def make_batch(parts: LlavaParts, with_text_row: bool = True) -> dict[str, Tensor]:
-    """Three padded rows: two with a picture, one without."""
+    """Three padded rows: two with an image, one without."""
     image, pad = parts.image_token_id, int(parts.tokenizer.pad_token_id)
     rows = [
         ([1, 270, image, image, image, image, 271, 272, 273, 2], 7),
@@ -41,7 +41,7 @@ def make_batch(parts: LlavaParts, with_text_row: bool = True) -> dict[str, Tenso
     return {"input_ids": input_ids, "labels": labels, "attention_mask": mask, "pixels": pixels}
 
 
-@pytest.mark.parametrize("with_text_row", [True, False], ids=["mixed", "pictures only"])
+@pytest.mark.parametrize("with_text_row", [True, False], ids=["mixed", "images only"])
 def test_loss_and_gradients_equal_transformers(
     parts: LlavaParts, image_spec: ImageSpec, with_text_row: bool
 ) -> None:
@@ -68,7 +68,7 @@ def test_loss_and_gradients_equal_transformers(
             torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4)
 
 
-def test_picture_features_equal_transformers(parts: LlavaParts, image_spec: ImageSpec) -> None:
+def test_image_features_equal_transformers(parts: LlavaParts, image_spec: ImageSpec) -> None:
     pixels = make_batch(parts)["pixels"]
     theirs = parts.model.get_image_features(
         pixel_values=normalise_pixels(pixels, image_spec, torch.float32)
@@ -102,7 +102,7 @@ def test_more_padding_changes_nothing(parts: LlavaParts, image_spec: ImageSpec) 
     )
 
 
-def test_one_picture_per_row_may_include_unused_ones(
+def test_one_image_per_row_may_include_unused_ones(
     parts: LlavaParts, image_spec: ImageSpec
 ) -> None:
     batch = make_batch(parts)
@@ -137,7 +137,7 @@ def test_batch_without_labels_gives_zero_and_a_gradient(
     assert (output.loss.item(), output.num_supervised_tokens) == (0.0, 0)
 
 
-@pytest.mark.parametrize("with_text_row", [True, False], ids=["mixed", "pictures only"])
+@pytest.mark.parametrize("with_text_row", [True, False], ids=["mixed", "images only"])
 def test_no_number_is_read_from_the_device_of_the_model(
     parts: LlavaParts, image_spec: ImageSpec, with_text_row: bool
 ) -> None:
@@ -151,10 +151,10 @@ def test_no_number_is_read_from_the_device_of_the_model(
         output.loss.item()
 
 
-def test_a_missing_picture_is_refused(parts: LlavaParts, image_spec: ImageSpec) -> None:
+def test_a_missing_image_is_refused(parts: LlavaParts, image_spec: ImageSpec) -> None:
     batch = make_batch(parts)
     with pytest.raises(DataError, match="2 rows of the batch have image tokens but it holds 1"):
         compute_loss(LossModel(parts.model, image_spec), {**batch, "pixels": batch["pixels"][:1]})
     batch["input_ids"][0, 2] = 5
-    with pytest.raises(DataError, match="7 image positions but its pictures give 8"):
+    with pytest.raises(DataError, match="7 image positions but its images give 8"):
         compute_loss(LossModel(parts.model, image_spec), batch)

@@ -127,14 +127,14 @@ def test_pairing_sees_a_drop_that_two_intervals_hide():
     assert paired.rows[0].allowed_drop == pytest.approx(expected, rel=1e-3)
 
 
-def test_questions_about_one_picture_count_together():
+def test_questions_about_one_image_count_together():
     champion = {f"q{number}": True for number in range(400)}
     candidate = {question: number >= 16 for number, question in enumerate(champion)}
     groups = {question: str(number // 16) for number, question in enumerate(champion)}
     alone = decide([answers(candidate)], [answers(champion)], GateConfig())
     together = decide([answers(candidate).with_(groups=groups)], [answers(champion)], GateConfig())
     assert not alone.passed
-    assert together.passed  # one picture of 25 went wrong
+    assert together.passed  # one image of 25 went wrong
 
 
 def test_a_headline_that_is_no_mean_is_compared_by_its_interval():

@@ -23,7 +23,7 @@ CORPUS = [
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random LLaVA model: 28 px pictures, 4 patches, a byte-level vocabulary."""
+    """Folder of a random LLaVA model: 28 px images, 4 patches, a byte-level vocabulary."""
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "one", seed=0)
 
 
@@ -48,7 +48,7 @@ def engine(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> "Iterator[C
 
 
 @pytest.fixture(scope="session")
-def picture() -> bytes:
+def image_bytes() -> bytes:
     """A small JPEG file with some structure in it."""
     values = np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8)
     file = BytesIO()

@@ -37,11 +37,11 @@ def test_a_point_is_the_mean_of_its_steps(base, monkeypatch):
     assert point["train/loss/gqa"] == pytest.approx(70 / 50)
     assert point["train/loss/okvqa"] == pytest.approx(50 / 30)
     assert point["train/peak_memory_bytes"] > 1e6
-    # Half of all FLOPs are one device's; a step with pictures takes more than one without.
-    text, pictures = map(arithmetic.flops, interval.outcomes)
-    assert text < pictures
-    assert point["train/model_tflops_per_s"] == pytest.approx((text + pictures) / 2 / 4 / 1e12)
-    assert point["train/mfu"] == pytest.approx((text + pictures) / 2 / 4 / 1e9)
+    # Half of all FLOPs are one device's; a step with images takes more than one without.
+    text, images = map(arithmetic.flops, interval.outcomes)
+    assert text < images
+    assert point["train/model_tflops_per_s"] == pytest.approx((text + images) / 2 / 4 / 1e12)
+    assert point["train/mfu"] == pytest.approx((text + images) / 2 / 4 / 1e9)
 
 
 def test_a_device_of_unknown_peak_has_no_share(base):

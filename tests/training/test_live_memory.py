@@ -165,7 +165,7 @@ def _small_llava(num_rows: int) -> Any:
 
 
 def _batch(lengths: list[int], image_token: int) -> dict[str, Any]:
-    """Rows of these lengths, a picture of 64 patches in front, all of the text supervised."""
+    """Rows of these lengths, an image of 64 patches in front, all of the text supervised."""
     import torch
 
     ids = torch.full((len(lengths), max(lengths)), 5)

@@ -76,10 +76,10 @@ def eval_(
     batch_size: BatchOption = 32,
     dtype: DtypeOption = "float32",
     blind: Annotated[
-        bool, typer.Option(help="Ask again with the images shuffled, as a control.")
+        bool, typer.Option(help="The control other image: ask again with another's image.")
     ] = True,
     text_only: Annotated[
-        bool, typer.Option("--text-only", help="Ask again without any image, as a control.")
+        bool, typer.Option("--text-only", help="The control no image: ask again with words alone.")
     ] = False,
     judge_url: Annotated[
         str | None,

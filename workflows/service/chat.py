@@ -1,6 +1,6 @@
-"""Asks the running service a question about a picture.
+"""Asks the running service a question about an image.
 
-In: a picture file, a question. Out: the answer, streamed to standard output.
+In: an image file, a question. Out: the answer, streamed to standard output.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The sample questions that are asked of a service after a deploy.
 
-In: names of question files below the raw data. Out: a picture and a question of each.
+In: names of question files below the raw data. Out: an image and a question of each.
 """
 
 import json
@@ -11,7 +11,7 @@ from components.core.errors import DataError
 
 
 def sample_questions(files: Sequence[str], raw_path: Path) -> list[tuple[Path, str]]:
-    """Return (picture, question) of the first row of each file.
+    """Return (image, question) of the first row of each file.
 
     Raises DataError for a file or row that cannot be used.
     """

@@ -23,7 +23,7 @@ class VisionConfig(Config):
     text_layers: int
     """Layers of the throw-away text encoder."""
     batch_size: int
-    """Pictures per step."""
+    """Images per step."""
     num_steps: int
     """Optimizer steps."""
     warmup_steps: int

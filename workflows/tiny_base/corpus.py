@@ -1,8 +1,8 @@
 """The endless text corpus of the tiny language model: scenes written as words, and talk about them.
 
 In: a random generator. Out: conversations (turns) with the scene they are about, or none. A scene
-stands where a picture would stand, one word per patch, so that the model knows a language that
-pictures can be aligned to. Only scenes of the training split are used. Wording comes from
+stands where an image would stand, one word per patch, so that the model knows a language that
+images can be aligned to. Only scenes of the training split are used. Wording comes from
 `components.data.pocket` alone.
 """
 
@@ -176,7 +176,7 @@ def _signs(rng: random.Random, split: str) -> Example:
 
 
 def _regions(rng: random.Random, split: str) -> Example:
-    """Boxes to descriptions and back, several about one picture."""
+    """Boxes to descriptions and back, several about one image."""
     scene = draw_scene(rng, split)
     pairs = []
     for placed in rng.sample(scene.objects, min(len(scene.objects), 3)):

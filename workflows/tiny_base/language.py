@@ -1,7 +1,7 @@
 """Training of the tiny language model on text alone.
 
-In: the corpus of `corpus.py`, endless. Out: an ordinary Llama folder with its tokenizer. No picture
-is used: a scene stands in the text as 36 words where a picture's patches would stand, so that stage
+In: the corpus of `corpus.py`, endless. Out: an ordinary Llama folder with its tokenizer. No image
+is used: a scene stands in the text as 36 words where an image's patches would stand, so that stage
 1 of LLaVA only has to map patches onto words that the model already reads.
 """
 

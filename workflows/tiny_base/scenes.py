@@ -1,4 +1,4 @@
-"""Endless batches of training pictures of the pocket world, with what each patch of them shows.
+"""Endless batches of training images of the pocket world, with what each patch of them shows.
 
 In: a seed. Out: uint8 pixels of scenes of the training split, their captions, and per-patch
 targets. Nothing of the evaluation split is ever drawn here.
@@ -31,7 +31,7 @@ GROUND: tuple[str, ...] = (*COLOURS, SIGN_CARD)
 """What the object of a patch stands on: a mat or the background of that colour, or it is a card."""
 
 KIND_WEIGHTS = {"objects": 5, "sign": 4, "groceries": 2}
-"""Signs are drawn often because reading needs the most pictures."""
+"""Signs are drawn often because reading needs the most images."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ def draw_scene(rng: random.Random, split: str = "train") -> Scene:
 
 def pixels_of(scene: Scene, rng: random.Random) -> np.ndarray:
     """Render the scene at the model's size, [3, 84, 84] uint8, half of the time through JPEG."""
-    picture = render(scene)
+    image = render(scene)
     if rng.random() < 0.5:
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=rng.randint(80, 95))
-        picture = Image.open(buffer)
-    picture = picture.convert("RGB").resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC)
-    return np.asarray(picture).transpose(2, 0, 1)
+        image.save(buffer, "JPEG", quality=rng.randint(80, 95))
+        image = Image.open(buffer)
+    image = image.convert("RGB").resize((IMAGE_PX, IMAGE_PX), Image.Resampling.BICUBIC)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def patch_targets(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

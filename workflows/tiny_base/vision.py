@@ -1,8 +1,8 @@
-"""Training of the tiny CLIP vision tower: pictures against text, and patches against phrases.
+"""Training of the tiny CLIP vision tower: images against text, and patches against phrases.
 
 In: scenes of the training split, drawn as they are needed. Out: an ordinary `CLIPVisionModel`
 folder. The text encoder, the heads and the temperature are thrown away. Beside the loss of CLIP
-(arXiv 2103.00020) on whole pictures there is the region loss of RegionCLIP (arXiv 2112.09106): the
+(arXiv 2103.00020) on whole images there is the region loss of RegionCLIP (arXiv 2112.09106): the
 features that a LLaVA connector will read (layer -2, patches) are contrasted with the phrases for
 all objects, grounds and printed words. Done before export: the residual stream is rescaled so that
 those features have unit scale, because the connector of LLaVA has no LayerNorm and would otherwise
@@ -47,7 +47,7 @@ EMPTY_WEIGHT = 0.25
 """Patches without an object are the majority and easy, so they count less."""
 MAX_WORDS = 64
 
-# Shapes: B pictures, P patches, V vision width, E joint embedding width, W words of a caption
+# Shapes: B images, P patches, V vision width, E joint embedding width, W words of a caption
 
 
 class TextTower(nn.Module):
@@ -85,7 +85,7 @@ class Contrast(nn.Module):
         self.tower = CLIPVisionModel(vision_config(config))
         width = config.hidden_size
         self.text = TextTower(_vocabulary(), config.text_width, config.text_layers)
-        self.picture_head = nn.Linear(width, config.text_width, bias=False)
+        self.image_head = nn.Linear(width, config.text_width, bias=False)
         self.what_head = nn.Linear(width, config.text_width, bias=False)
         self.ground_head = nn.Linear(width, config.text_width, bias=False)
         self.place_head = nn.Linear(width, NUM_PATCHES)
@@ -102,8 +102,8 @@ class Contrast(nn.Module):
         caption_BE, phrase_NE = text_NE[: len(batch.captions)], text_NE[len(batch.captions) :]
         scale = self.log_scale.exp().clamp(max=100)
 
-        picture_BE = _unit(self.picture_head(output.pooler_output))
-        logits_BB = scale[0] * picture_BE @ caption_BE.T
+        image_BE = _unit(self.image_head(output.pooler_output))
+        logits_BB = scale[0] * image_BE @ caption_BE.T
         same_B = torch.arange(len(logits_BB))
         whole = functional.cross_entropy(logits_BB, same_B)
         whole = (whole + functional.cross_entropy(logits_BB.T, same_B)) / 2
@@ -181,14 +181,14 @@ def train_vision_tower(
 
 
 @torch.no_grad()
-def give_unit_scale(tower: CLIPVisionModel, seed: int, num_pictures: int = 256) -> float:
+def give_unit_scale(tower: CLIPVisionModel, seed: int, num_images: int = 256) -> float:
     """Scale what is written to the residual stream by one factor, so that layer -2 patches have
     unit std.
 
     Every reader of the stream is a LayerNorm, so the tower computes the same function. Returns the
     factor.
     """
-    batch = next(scene_batches(seed + 1, num_pictures, 1, "train"))
+    batch = next(scene_batches(seed + 1, num_images, 1, "train"))
     features = patch_features(tower, batch.pixels)
     factor = 1.0 / features.std().item()
     writers: list[nn.Module] = [tower.pre_layrnorm]

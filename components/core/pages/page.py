@@ -20,8 +20,8 @@ MOST_CHARACTERS = 1500
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of a page or, without a `url`, why there is none."""
+class PageImage:
+    """An image of a page or, without a `url`, why there is none."""
 
     url: str = ""
     small: bool = False
@@ -31,12 +31,12 @@ class Picture:
     """True where the reason is a fault."""
 
 
-def embedded(image: Image.Image, small: bool, kind: str = "PNG", **options: Any) -> Picture:
-    """Return a picture that the page holds itself; the options are those of `Image.save`."""
+def embedded(image: Image.Image, small: bool, kind: str = "PNG", **options: Any) -> PageImage:
+    """Return an image that the page holds itself; the options are those of `Image.save`."""
     file = BytesIO()
     image.save(file, kind, **options)
     data = base64.b64encode(file.getvalue()).decode("ascii")
-    return Picture(f"data:image/{kind.lower()};base64,{data}", small)
+    return PageImage(f"data:image/{kind.lower()};base64,{data}", small)
 
 
 def cut(text: str, most: int = MOST_CHARACTERS) -> str:

@@ -1,6 +1,6 @@
 """A `Gallery` as one HTML page (`page.html`): no script, no other file, nothing fetched.
 
-In: the gallery. Out: the page's text. Pictures are PNG, so that each pixel is the model's.
+In: the gallery. Out: the page's text. Images are PNG, so that each pixel is the model's.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from components.core.pages.page import Picture, embedded, render
+from components.core.pages.page import PageImage, embedded, render
 from components.data.gallery.samples import Gallery, Shown
 
 _NUM_BINS = 32
@@ -39,7 +39,7 @@ def gallery_page(gallery: Gallery) -> str:
         + (f", {cut:,} at the limit" if cut else ""),
         sources=_largest(gallery.composition),
         rejected=_largest(gallery.reasons),
-        samples=[(sample, _picture(sample)) for sample in gallery.samples],
+        samples=[(sample, _page_image(sample)) for sample in gallery.samples],
     )
 
 
@@ -71,10 +71,10 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return shown
 
 
-def _picture(sample: Shown) -> Picture:
+def _page_image(sample: Shown) -> PageImage:
     if sample.problem:
-        return Picture(reason=sample.problem, bad=True)
+        return PageImage(reason=sample.problem, bad=True)
     if sample.pixels is None:
-        return Picture()
+        return PageImage()
     image = Image.fromarray(np.ascontiguousarray(sample.pixels.transpose(1, 2, 0)))
     return embedded(image, small=image.width < _SMALL_PX)

@@ -83,7 +83,7 @@ class Gallery:
     composition: dict[str, int]
     """Rows by source."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """Rejected rows by kind of reason; pictures are opened only for the samples shown."""
+    """Rejected rows by kind of reason; images are opened only for the samples shown."""
 
     @property
     def num_rows(self) -> int:
@@ -111,12 +111,12 @@ def show_own(
             f"{data.files[0]}: no row can be shown ({next(iter(reasons), 'it is empty')})"
         )
     samples = []
-    pictures = ImageFiles(data.image_root, follow_links)
+    image_files = ImageFiles(data.image_root, follow_links)
     for record, encoded in drawn:
         where = f"{record.file}[{record.index}]"
         read = None
         if record.image is not None:
-            read = partial(_picture_of, record, pictures)
+            read = partial(_image_of, record, image_files)
         samples.append(_shown(record.id, _group(record), where, encoded, read, view))
     title = ", ".join(file.name for file in data.files[:3]) + (" ..." if data.files[3:] else "")
     return Gallery(title, view, tuple(samples), counts.lengths, counts.composition, reasons)
@@ -127,7 +127,7 @@ def show_prepared(
 ) -> Gallery:
     """Return samples and counts of a prepared folder, read as it says; of `view` the tokenizer.
 
-    Pictures that were left in the raw folder are read from it, or from `raw_root`. Raises
+    Images that were left in the raw folder are read from it, or from `raw_root`. Raises
     ArtifactError where there is no prepared data, ConfigError for a tokenizer with another image
     token.
     """
@@ -279,11 +279,11 @@ def _shown(
     )
 
 
-def _picture_of(record: Record, pictures: ImageFiles) -> bytes:
+def _image_of(record: Record, image_files: ImageFiles) -> bytes:
     assert record.image is not None
     if record.image_bytes is not None:
         return record.image_bytes
-    return pictures.read(record.image)
+    return image_files.read(record.image)
 
 
 def _num_positions(encoded: Encoded, view: View) -> int:
@@ -292,7 +292,7 @@ def _num_positions(encoded: Encoded, view: View) -> int:
 
 
 def _group(record: Record) -> str:
-    """Return the source that the row names, else its picture's first folder."""
+    """Return the source that the row names, else its image's first folder."""
     if record.source != record.file:
         return record.source
     if record.image is None:

@@ -1,8 +1,8 @@
-"""The encoded pictures of prepared data, wherever they lie; remote ones are kept on this machine.
+"""The encoded images of prepared data, wherever they lie; remote ones are kept on this machine.
 
 In: an entry of the image shards and the raw folder. Out: encoded bytes. The cache is a folder that
-the processes of a machine share and that stays below a size: the pictures that were not wanted for
-the longest time go first. A picture appears in it whole or not at all.
+the processes of a machine share and that stays below a size: the images that were not wanted for
+the longest time go first. An image appears in it whole or not at all.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _KEPT_SHARE = 0.9
 
 
 def encoded_image(image: StoredImage, root: RawPath, cache: "ImageCache | None" = None) -> bytes:
-    """Return the encoded picture of an entry, from the shard itself or out of the raw folder.
+    """Return the encoded image of an entry, from the shard itself or out of the raw folder.
 
     Raises DataError when it is gone from there, StoreError when a store does not answer.
     """
@@ -38,7 +38,7 @@ def encoded_image(image: StoredImage, root: RawPath, cache: "ImageCache | None" 
 
 
 class ImageCache:
-    """A folder of pictures that came from a remote store, of a limited size."""
+    """A folder of images that came from a remote store, of a limited size."""
 
     def __init__(self, folder: Path | str, max_bytes: int) -> None:
         self._folder = Path(folder)
@@ -49,7 +49,7 @@ class ImageCache:
         self._counted: int | None = None
 
     def read(self, image: StoredImage, root: RawPath) -> bytes:
-        """Return the picture, fetching it if it is not here."""
+        """Return the image, fetching it if it is not here."""
         name = f"{root}\n{image.path}\n{image.file}\n{image.offset}\n{image.length}"
         key = hashlib.blake2b(name.encode(), digest_size=20).hexdigest()
         path = self._folder / key[:2] / key
@@ -63,7 +63,7 @@ class ImageCache:
         try:
             self._keep(path, data)
         except OSError as error:
-            # A full disk is no reason to stop: the picture is at hand.
+            # A full disk is no reason to stop: the image is at hand.
             log.debug("%s: not kept (%s)", path, error)
         return data
 
@@ -81,7 +81,7 @@ class ImageCache:
                 self._counted, self._written = self._shrink(), 0
 
     def _shrink(self) -> int:
-        """Delete the oldest pictures where there are too many; return the bytes that are left.
+        """Delete the oldest images where there are too many; return the bytes that are left.
 
         Other processes may do the same at this moment, and files may be gone.
         """

@@ -1,7 +1,7 @@
 """Every row of the user's own data is validated, as preparing would, without writing anything.
 
 In: `OwnData`. Out: each bad row with its reason as it is found, and counts that add up: rows = good
-+ rejected. Rows are parsed, compared with those before, and their pictures decoded in full, each
++ rejected. Rows are parsed, compared with those before, and their images decoded in full, each
 once. Counts no tokens.
 """
 
@@ -27,7 +27,7 @@ class CheckResult:
     num_rows: int
     num_good: int
     num_images: int
-    """Distinct pictures of the good rows."""
+    """Distinct images of the good rows."""
     reasons: dict[str, int]
     """Rejected rows by kind of reason, the most frequent first."""
 
@@ -85,16 +85,16 @@ def _until_damage(data: OwnData) -> Iterator[Record | Rejected]:
 
 
 class _Sieve:
-    """Remembers the rows and pictures that it has seen, each once."""
+    """Remembers the rows and images that it has seen, each once."""
 
     def __init__(self, data: OwnData, follow_links: bool, num_threads: int) -> None:
         self.pool = ThreadPoolExecutor(num_threads)
-        self._pictures = ImageFiles(data.image_root, follow_links)
+        self._images = ImageFiles(data.image_root, follow_links)
         self._rows: set[int] = set()
         self._problems: dict[str, str | None] = {}
 
     def sifted(self, chunk: list[Record | Rejected]) -> Iterator[Record | Rejected]:
-        """Yield each row, rejected where it is a duplicate or its picture cannot be used."""
+        """Yield each row, rejected where it is a duplicate or its image cannot be used."""
         rows = [self._unless_duplicate(row) for row in chunk]
         new = {
             row.image: row.image_bytes
@@ -121,8 +121,8 @@ class _Sieve:
     def _problem(self, path: str, inside: bytes | None) -> str | None:
         read: bytes | Exception
         try:
-            read = self._pictures.read(path) if inside is None else inside
-        except Exception as error:  # noqa: BLE001, `usable` tells a bad picture from other trouble
+            read = self._images.read(path) if inside is None else inside
+        except Exception as error:  # noqa: BLE001, `usable` tells a bad image from other trouble
             read = error
         outcome = usable(read, path)
         return outcome if isinstance(outcome, str) else None

@@ -1,8 +1,8 @@
 """The user's own data, in whichever of five forms it comes.
 
-In: a path. Out: where its pictures lie, and its rows as records or rejected, streamed. The form is
+In: a path. Out: where its images lie, and its rows as records or rejected, streamed. The form is
 told from the path and, for JSON, from the first character; a row may be of the LLaVA kind
-(`conversations`) or chat messages (`messages`) in every form. Does not open pictures.
+(`conversations`) or chat messages (`messages`) in every form. Does not open images.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,7 @@ from components.data.records import BadRecord, Record, Rejected, parse_record, r
 ACCEPTED = """accepted are
   .json            an array of LLaVA rows {id, image, conversations} or chat rows {messages, images}
   .jsonl, .ndjson  one such row per line
-  .parquet         such rows, with pictures as bytes in the column image or images
+  .parquet         such rows, with images as bytes in the column image or images
   .csv, .tsv       a table with the columns image and caption, or image, question and answer
   a folder         of images with one such table, or of .parquet files"""
 
@@ -46,7 +46,7 @@ _LINES = (".jsonl", ".ndjson")
 
 @dataclass(frozen=True, slots=True)
 class OwnData:
-    """Files of one form, and the folder below which their pictures lie."""
+    """Files of one form, and the folder below which their images lie."""
 
     form: str
     files: tuple[RawPath, ...]
@@ -64,7 +64,7 @@ class OwnData:
 def open_own(
     path: RawPath | str, image_root: RawPath | PathLike[str] | str | None = None
 ) -> OwnData:
-    """Return the data at a path; pictures lie below `image_root`, else beside the file.
+    """Return the data at a path; images lie below `image_root`, else beside the file.
 
     Raises DataError when nothing is there or its form is not known, ConfigError for a root that is
     no folder.

@@ -1,4 +1,4 @@
-"""Parquet files whose rows hold their pictures, as the Hugging Face hub stores image data sets.
+"""Parquet files whose rows hold their images, as the Hugging Face hub stores image data sets.
 
 In: a file with a column `image` or `images` (struct of `bytes` and `path`, binary, or a path; or a
 list with one of them) and `conversations`, `messages`, question and answer, or caption. Out: rows

@@ -1,10 +1,10 @@
-"""A folder of images with a table: one row per sample, the picture named in a column.
+"""A folder of images with a table: one row per sample, the image named in a column.
 
     image,question,answer                     file_name,text
     cats/1.jpg,What is this?,a cat            1.jpg,a cat on a mat
 
 In: a CSV or TSV file, or a row of another table (Parquet). Out: records. Columns are found by name,
-in any order, upper or lower case; columns not known are left alone. Pictures lie below the folder
+in any order, upper or lower case; columns not known are left alone. Images lie below the folder
 of the table. `file_name` and `text` are the names in Hugging Face's image folders.
 """
 
@@ -68,7 +68,7 @@ def require_columns(names: Sequence[str], where: str, also: str = "") -> None:
 def parse_table_row(raw: Mapping[str, Any], source: str, file: str, index: int) -> Record:
     """Return the record of a row, keys in lower case. Raises BadRecord with the reason.
 
-    An empty image cell makes a text-only sample, but a caption needs its picture.
+    An empty image cell makes a text-only sample, but a caption needs its image.
     """
     image = raw.get(_first(raw, IMAGE_COLUMNS))
     question_column = _first(raw, QUESTION_COLUMNS)

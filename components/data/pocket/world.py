@@ -1,4 +1,4 @@
-"""Writes the whole pocket world: raw annotations, pictures and benchmarks in the layout of the
+"""Writes the whole pocket world: raw annotations, images and benchmarks in the layout of the
 public data sets.
 
 In: `PocketConfig` and an empty folder. Out: the folder's files and a `RawData` record of them.
@@ -51,7 +51,7 @@ def write_world(
 ) -> RawData:
     """Write every file below `output_path` and return what was written.
 
-    `progress` is called with the number of pictures written so far, after each picture.
+    `progress` is called with the number of images written so far, after each image.
     """
     folder = RawFolder(Path(output_path), progress)
 

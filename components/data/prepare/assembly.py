@@ -37,7 +37,7 @@ REJECTS_FILE = "rejects.jsonl"
 
 @dataclass
 class CheckedImages:
-    """What is known of each picture: its number in the shards, or why it cannot be used."""
+    """What is known of each image: its number in the shards, or why it cannot be used."""
 
     indices: NDArray[np.int32]
     problems: dict[int, str]

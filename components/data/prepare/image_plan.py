@@ -1,8 +1,8 @@
-"""How the pictures of a mixture are shared out: which part checks which, and where they lie.
+"""How the images of a mixture are shared out: which part checks which, and where they lie.
 
-In: the distinct pictures in order. Out: tasks of some thousand pictures each. Files of their own
-and members of tar files come in the order in which rows show them; pictures of Parquet files in the
-order of their rows, so that none is read twice; pictures that an annotation file held are taken
+In: the distinct images in order. Out: tasks of some thousand images each. Files of their own
+and members of tar files come in the order in which rows show them; images of Parquet files in the
+order of their rows, so that none is read twice; images that an annotation file held are taken
 from where the readers put them.
 """
 
@@ -24,23 +24,23 @@ IMAGES_PER_PART = 2_048
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """The tasks, and for each of them the numbers of its pictures in order."""
+    """The tasks, and for each of them the numbers of its images in order."""
 
     tasks: list[ImageTask]
-    pictures: list[list[int]]
+    images: list[list[int]]
 
 
 def plan_images(
     read: SpooledMixture, parts: Parts, raw_uri: str, on_note: Callable[[str], None]
 ) -> ImagePlan:
-    """Return who checks which of the pictures. Raises as indexing the containers does."""
+    """Return who checks which of the images. Raises as indexing the containers does."""
     places = _places(
-        {path for path, inside, _ in read.pictures if inside is None}, parts, raw_uri, on_note
+        {path for path, inside, _ in read.images if inside is None}, parts, raw_uri, on_note
     )
     loose: list[int] = []
     in_rows: list[tuple[str, int, int]] = []
     held: dict[str, list[int]] = {}
-    for number, (path, inside, _) in enumerate(read.pictures):
+    for number, (path, inside, _) in enumerate(read.images):
         place = places.get(path)
         if inside is not None:
             held.setdefault(inside, []).append(number)
@@ -50,15 +50,15 @@ def plan_images(
             loose.append(number)
     plan = ImagePlan([], [])
     for some in (*_cut(loose), *_cut([number for _, _, number in sorted(in_rows)])):
-        paths = [read.pictures[number][0] for number in some]
-        pictures = tuple((path, places.get(path)) for path in paths)
-        plan.tasks.append(ImageTask(len(plan.tasks), pictures))
-        plan.pictures.append(some)
+        paths = [read.images[number][0] for number in some]
+        images = tuple((path, places.get(path)) for path in paths)
+        plan.tasks.append(ImageTask(len(plan.tasks), images))
+        plan.images.append(some)
     for file, numbers in held.items():
         for some in _cut(numbers):
-            held_at = tuple(read.pictures[number][2] for number in some)
+            held_at = tuple(read.images[number][2] for number in some)
             plan.tasks.append(ImageTask(len(plan.tasks), inside=(file, held_at)))
-            plan.pictures.append(some)
+            plan.images.append(some)
     return plan
 
 
@@ -74,7 +74,7 @@ class _IndexTask:
 def _places(
     wanted: set[str], parts: Parts, raw_uri: str, on_note: Callable[[str], None]
 ) -> dict[str, Place]:
-    """Return where those pictures lie that are in containers."""
+    """Return where those images lie that are in containers."""
     folders = {path.rpartition("/")[0] for path in wanted}
     containers = find_containers(open_raw(raw_uri), sorted(folders))
     tasks = [_IndexTask(container) for container in containers]

@@ -1,7 +1,7 @@
-"""One part of the checking of images: some thousand pictures are read, decoded and packed.
+"""One part of the checking of images: some thousand images are read, decoded and packed.
 
-In: paths and where they lie, or pictures that an annotation file held. Out: an image shard in the
-work folder, and the reason of each picture that cannot be used. Parts do not know each other.
+In: paths and where they lie, or images that an annotation file held. Out: an image shard in the
+work folder, and the reason of each image that cannot be used. Parts do not know each other.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.core.artifact import hash_file
-from components.data.prepare.spool import read_pictures
+from components.data.prepare.spool import read_spooled_images
 from components.data.prepare.work_folder import WorkFolder
 from components.data.raw.containers import Place, read_parquet_images
 from components.data.raw.folder import RawPath, open_raw
@@ -23,9 +23,9 @@ _READ_TOGETHER = 32
 _REMOTE_READERS = 16
 """Requests under way at once to an object store, whose answers take long rather than work."""
 
-Picture = tuple[str, Place | None]
+PlacedImage = tuple[str, Place | None]
 Outcome = tuple[str, Place | None, bytes | str]
-"""Path, place in a container, and the encoded picture or the reason against it."""
+"""Path, place in a container, and the encoded image or the reason against it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class ImageJob:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """The pictures of one part; `inside` is (spool file, places) of pictures held there."""
+    """The images of one part; `inside` is (spool file, places) of images held there."""
 
     number: int
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[PlacedImage, ...] = ()
     inside: tuple[str, tuple[int, ...]] | None = None
 
     @property
@@ -56,7 +56,7 @@ class ImageTask:
 def check_images(job: ImageJob, task: ImageTask) -> dict[str, Any]:
     """Write the part's shard and return {good, problems (position -> reason), sha256}.
 
-    Good pictures lie in the shard in the order of the task. Raises StoreError when a store does not
+    Good images lie in the shard in the order of the task. Raises StoreError when a store does not
     answer.
     """
     problems: dict[str, str] = {}
@@ -77,8 +77,8 @@ def check_images(job: ImageJob, task: ImageTask) -> dict[str, Any]:
 def _row(
     job: ImageJob, task: ImageTask, name: str, place: Place | None, data: bytes
 ) -> dict[str, Any]:
-    """Return the shard row of a good picture."""
-    # A picture without bytes of its own in the raw folder must be kept, or it would be lost.
+    """Return the shard row of a good image."""
+    # An image without bytes of its own in the raw folder must be kept, or it would be lost.
     if job.embed or task.inside is not None or (place is not None and place.row >= 0):
         return {"path": name, "bytes": data, "file": None, "offset": 0, "length": -1}
     if place is None:
@@ -96,20 +96,20 @@ def _outcomes(job: ImageJob, task: ImageTask) -> Iterator[Outcome]:
     if task.inside is not None:
         file, places = task.inside
         with job.work.reading(file) as path:
-            for name, data in read_pictures(path, places):
-                assert data is not None, "only pictures with bytes are planned by place"
+            for name, data in read_spooled_images(path, places):
+                assert data is not None, "only images with bytes are planned by place"
                 yield name, None, usable(data, name, job.verify)
         return
     root = open_raw(job.raw_uri)
-    rows = [(name, place) for name, place in task.pictures if place is not None and place.row >= 0]
+    rows = [(name, place) for name, place in task.images if place is not None and place.row >= 0]
     if rows:
         yield from _from_rows(job, root, rows)
         return
     readers = job.num_threads if isinstance(root, Path) else _REMOTE_READERS
     with ThreadPoolExecutor(readers) as pool:
-        iterator = iter(task.pictures)
+        iterator = iter(task.images)
         while some := list(islice(iterator, _READ_TOGETHER)):
-            yield from pool.map(lambda picture: _outcome(job, root, *picture), some)
+            yield from pool.map(lambda placed: _outcome(job, root, *placed), some)
 
 
 def _outcome(job: ImageJob, root: RawPath, path: str, place: Place | None) -> Outcome:
@@ -121,13 +121,13 @@ def _outcome(job: ImageJob, root: RawPath, path: str, place: Place | None) -> Ou
             if place is None
             else read_place(root, place)
         )
-    except Exception as error:  # noqa: BLE001, `usable` tells a bad picture from other trouble
+    except Exception as error:  # noqa: BLE001, `usable` tells a bad image from other trouble
         read = error
     return path, place, usable(read, path, job.verify)
 
 
 def _from_rows(job: ImageJob, root: RawPath, rows: list[tuple[str, Place]]) -> Iterator[Outcome]:
-    """Read pictures of Parquet files, whose rows come in order."""
+    """Read images of Parquet files, whose rows come in order."""
     files: dict[str, list[tuple[str, Place]]] = {}
     for name, place in rows:
         files.setdefault(place.file, []).append((name, place))

@@ -1,8 +1,8 @@
-"""Rows and pictures of a whole mixture get their numbers.
+"""Rows and images of a whole mixture get their numbers.
 
-In: what each part of the mixture has spooled. Out: the row files in order, each distinct picture
+In: what each part of the mixture has spooled. Out: the row files in order, each distinct image
 once however many rows of whichever parts show it, and the rows that came before. Holds a path per
-picture and some bytes per row, no text.
+image and some bytes per row, no text.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.prepare.spool import Spooled, read_columns, read_pictures
+from components.data.prepare.spool import Spooled, read_columns, read_spooled_images
 from components.data.prepare.work_folder import WorkFolder
 
 
@@ -21,10 +21,10 @@ class SpooledMixture:
 
     files: list[str] = field(default_factory=list)
     num_rows: list[int] = field(default_factory=list)
-    pictures: list[tuple[str, str | None, int]] = field(default_factory=list)
-    """Each distinct picture: path, the spool file that holds its bytes (or None), its place."""
-    picture_of_row: list[NDArray[np.int64]] = field(default_factory=list)
-    """Per row file: the number of each row's picture in `pictures`, -1 without one."""
+    images: list[tuple[str, str | None, int]] = field(default_factory=list)
+    """Each distinct image: path, the spool file that holds its bytes (or None), its place."""
+    image_of_row: list[NDArray[np.int64]] = field(default_factory=list)
+    """Per row file: the number of each row's image in `images`, -1 without one."""
     duplicates: list[NDArray[np.bool_]] = field(default_factory=list)
     num_rejected: int = 0
 
@@ -34,21 +34,19 @@ class SpooledMixture:
 
 
 def number_mixture(work: WorkFolder, parts: Sequence[Spooled]) -> SpooledMixture:
-    """Number the pictures of all parts in order of appearance, and mark rows that came before."""
+    """Number the images of all parts in order of appearance, and mark rows that came before."""
     read = SpooledMixture()
     numbers: dict[str, int] = {}
     keys: list[NDArray[np.uint64]] = []
     good: list[NDArray[np.bool_]] = []
     for part in parts:
         mine: list[int] = []
-        if part.pictures:
-            with work.reading(part.pictures) as path:
-                for at, (name, data) in enumerate(read_pictures(path)):
+        if part.images:
+            with work.reading(part.images) as path:
+                for at, (name, data) in enumerate(read_spooled_images(path)):
                     if name not in numbers:
-                        numbers[name] = len(read.pictures)
-                        read.pictures.append(
-                            (name, part.pictures if data is not None else None, at)
-                        )
+                        numbers[name] = len(read.images)
+                        read.images.append((name, part.images if data is not None else None, at))
                     mine.append(numbers[name])
         lookup = np.array([*mine, -1], dtype=np.int64)  # the last one answers for -1
         for file, count in zip(part.files, part.num_rows, strict=True):
@@ -56,7 +54,7 @@ def number_mixture(work: WorkFolder, parts: Sequence[Spooled]) -> SpooledMixture
                 columns = read_columns(path)
             read.files.append(file)
             read.num_rows.append(count)
-            read.picture_of_row.append(lookup[columns.picture])
+            read.image_of_row.append(lookup[columns.image_number])
             keys.append(columns.key)
             good.append(columns.good)
         read.num_rejected += part.num_rejected

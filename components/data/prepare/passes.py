@@ -130,7 +130,7 @@ class _Job:
         return self.parts.work
 
     def read(self) -> SpooledMixture:
-        """Spool every part of the mixture; number pictures and find rows that came before."""
+        """Spool every part of the mixture; number images and find rows that came before."""
         config = self.config
         tasks = [_ReadTask(part) for part in parts_of(config.mixture)]
         function = partial(_read_part, self.work, self.raw_uri, config.mixture, config.seed)
@@ -141,13 +141,13 @@ class _Job:
         read = number_mixture(self.work, [spooled[task.part] for task in tasks])
         self.reporter.on_note(
             f"Read {read.total:,} rows of {', '.join(task.part for task in tasks)}: "
-            f"{len(read.pictures):,} images"
+            f"{len(read.images):,} images"
         )
         self._stop_if_too_many(read.num_rejected, read.total, partial(_first_rejects, self, read))
         return read
 
     def check_images(self, read: SpooledMixture) -> CheckedImages:
-        """Check and pack every distinct picture once, however many rows show it."""
+        """Check and pack every distinct image once, however many rows show it."""
         config = self.config
         plan = plan_images(read, self.parts, self.raw_uri, self.reporter.on_note)
         job = ImageJob(
@@ -159,21 +159,21 @@ class _Job:
         num_done = 0
         for task, result in self.parts.results(partial(check_images, job), plan.tasks):
             done[task.number] = result
-            numbers = plan.pictures[task.number]
+            numbers = plan.images[task.number]
             problems.update({numbers[int(at)]: why for at, why in result["problems"].items()})
             num_done += len(numbers)
-            self.reporter.on_progress(num_done, len(read.pictures) + read.total)
-            # Each bad picture spoils one row at least.
+            self.reporter.on_progress(num_done, len(read.images) + read.total)
+            # Each bad image spoils one row at least.
             self._stop_if_too_many(
                 len(problems), read.total, lambda: "; ".join(list(problems.values())[:3])
             )
-        images = CheckedImages(np.full(len(read.pictures), -1, dtype=np.int32), problems, [])
+        images = CheckedImages(np.full(len(read.images), -1, dtype=np.int32), problems, [])
         count = 0
         for task in plan.tasks:
             result = done[task.number]
-            for position, picture in enumerate(plan.pictures[task.number]):
+            for position, image in enumerate(plan.images[task.number]):
                 if str(position) not in result["problems"]:
-                    images.indices[picture] = count
+                    images.indices[image] = count
                     count += 1
             if result["good"]:
                 images.shards.append((f"{task.name}.arrow", result["sha256"]))
@@ -191,9 +191,7 @@ class _Job:
             summary = Summary.from_json(result["summary"])
             rejected += summary.num_rejected
             num_done += read.num_rows[task.number]
-            self.reporter.on_progress(
-                len(read.pictures) + num_done, len(read.pictures) + read.total
-            )
+            self.reporter.on_progress(len(read.images) + num_done, len(read.images) + read.total)
             self._stop_if_too_many(rejected, read.total, partial(_reject_lines, self.work, done))
         if rejected == read.total:
             first = _reject_lines(self.work, done)
@@ -222,11 +220,11 @@ def _read_part(
 def _row_task(
     read: SpooledMixture, images: CheckedImages, number: int, work: WorkFolder
 ) -> RowTask:
-    pictures = read.picture_of_row[number]
-    indices = np.append(images.indices, np.int32(-1))[pictures]
+    numbers = read.image_of_row[number]
+    indices = np.append(images.indices, np.int32(-1))[numbers]
     problems = {
-        int(row): images.problems[int(pictures[row])]
-        for row in np.flatnonzero((indices < 0) & (pictures >= 0))
+        int(row): images.problems[int(numbers[row])]
+        for row in np.flatnonzero((indices < 0) & (numbers >= 0))
     }
     repeated = np.flatnonzero(read.duplicates[number])
     if len(repeated):

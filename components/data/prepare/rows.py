@@ -105,7 +105,7 @@ def encode_rows(job: RowJob, task: RowTask) -> dict[str, Any]:
 
 
 def is_held_out(row: dict[str, Any], share: float, seed: int) -> bool:
-    """Return whether a row is for validation: a hash of its image, so that no picture is on both
+    """Return whether a row is for validation: a hash of its image, so that no image is on both
     sides, or of the row itself where it has none.
     """
     if share <= 0:

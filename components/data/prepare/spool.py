@@ -1,7 +1,7 @@
 """Parsed rows on their way from the readers to the encoders, in files of some thousand rows.
 
 In: the records and rejects of one part of the mixture. Out: Arrow files with a row for each of
-them, and one with the part's distinct pictures, in a work folder; later the same rows again. So
+them, and one with the part's distinct images, in a work folder; later the same rows again. So
 reading is done once, encoding can be shared out and taken up again, and nobody holds a large file.
 """
 
@@ -32,12 +32,12 @@ ROW_SCHEMA = pa.schema(
         ("index", pa.int64()),
         ("texts", pa.list_(pa.string())),  # human, gpt, human ...; null for a rejected row
         ("image", pa.string()),
-        ("picture", pa.int32()),  # number in the part's pictures, -1 without one
+        ("image_number", pa.int32()),  # number in the part's images, -1 without one
         ("key", pa.uint64()),  # equal for equal rows; 0 where a repetition is meant
         ("reason", pa.string()),  # why the row is rejected, null for a good one
     ]
 )
-PICTURE_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.large_binary())])
+SPOOLED_IMAGE_SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.large_binary())])
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Spooled:
     """Row files, in order."""
     num_rows: list[int] = field(default_factory=list)
     """Rows of each, rejected ones among them."""
-    pictures: str = ""
-    """File of the distinct pictures; empty where no row has one."""
+    images: str = ""
+    """File of the distinct images; empty where no row has one."""
     num_rejected: int = 0
 
 
@@ -57,14 +57,14 @@ class Spooled:
 class Columns:
     """What the driver must know of a row file."""
 
-    picture: NDArray[np.int32]
+    image_number: NDArray[np.int32]
     key: NDArray[np.uint64]
     good: NDArray[np.bool_]
 
 
 def spool(rows: Iterable[Record | Rejected], work: WorkFolder, name: str) -> Spooled:
     """Write all rows below `name` in the work folder and return where they are."""
-    spooled = Spooled(pictures=f"{name}-pictures.arrow")
+    spooled = Spooled(images=f"{name}-images.arrow")
     numbers: dict[str, int] = {}
     rejected = 0
     batch: list[Record | Rejected] = []
@@ -79,8 +79,8 @@ def spool(rows: Iterable[Record | Rejected], work: WorkFolder, name: str) -> Spo
         spooled.num_rows.append(len(batch))
 
     with (
-        work.writing(spooled.pictures) as path,
-        ShardFile(path, PICTURE_SCHEMA, _BYTES_PER_BATCH) as pictures,
+        work.writing(spooled.images) as path,
+        ShardFile(path, SPOOLED_IMAGE_SCHEMA, _BYTES_PER_BATCH) as images,
     ):
         for row in rows:
             if isinstance(row, Rejected):
@@ -90,9 +90,9 @@ def spool(rows: Iterable[Record | Rejected], work: WorkFolder, name: str) -> Spo
                 if row.image is not None and row.image not in numbers:
                     numbers[row.image] = len(numbers)
                     size = len(row.image) + len(row.image_bytes or b"")
-                    pictures.add({"path": row.image, "bytes": row.image_bytes}, size)
+                    images.add({"path": row.image, "bytes": row.image_bytes}, size)
                 if row.image_bytes is not None:
-                    # It is written; thousands of rows wait here, and must not hold their pictures.
+                    # It is written; thousands of rows wait here, and must not hold their images.
                     row = replace(row, image_bytes=None)
             batch.append(row)
             if len(batch) == ROWS_PER_FILE or characters > CHARACTERS_PER_FILE:
@@ -100,37 +100,37 @@ def spool(rows: Iterable[Record | Rejected], work: WorkFolder, name: str) -> Spo
                 batch, characters = [], 0
         if batch:
             flush()
-    return Spooled(spooled.files, spooled.num_rows, spooled.pictures if numbers else "", rejected)
+    return Spooled(spooled.files, spooled.num_rows, spooled.images if numbers else "", rejected)
 
 
 def read_columns(path: Path) -> Columns:
-    """Return the columns of a row file that say which rows and pictures there are."""
+    """Return the columns of a row file that say which rows and images there are."""
     table = pa.Table.from_batches(open_shard(path, ROW_SCHEMA), ROW_SCHEMA)
     return Columns(
-        picture=table.column("picture").to_numpy(),
+        image_number=table.column("image_number").to_numpy(),
         key=table.column("key").to_numpy(),
         good=table.column("reason").is_null().to_numpy(),
     )
 
 
 def read_rows(path: Path) -> Iterator[list[Record | Rejected]]:
-    """Yield the rows of a file again, in lists of some hundred; pictures inside are left out."""
+    """Yield the rows of a file again, in lists of some hundred; images inside are left out."""
     for batch in open_shard(path, ROW_SCHEMA):
         for start in range(0, batch.num_rows, 256):
             yield [_parsed(row) for row in batch.slice(start, 256).to_pylist()]
 
 
-def read_pictures(
+def read_spooled_images(
     path: Path, places: Sequence[int] | None = None
 ) -> Iterator[tuple[str, bytes | None]]:
-    """Yield (path, None), or (name, bytes) of a picture that an annotation file holds.
+    """Yield (path, None), or (name, bytes) of an image that an annotation file holds.
 
-    With `places`, ascending, only those pictures.
+    With `places`, ascending, only those images.
     """
     wanted = None if places is None else iter(places)
     following = None if wanted is None else next(wanted, None)
     first = 0
-    for batch in open_shard(path, PICTURE_SCHEMA):
+    for batch in open_shard(path, SPOOLED_IMAGE_SCHEMA):
         for number in range(batch.num_rows):
             if wanted is not None and first + number != following:
                 continue
@@ -153,7 +153,7 @@ def _plain(row: Record | Rejected, numbers: dict[str, int]) -> dict[str, object]
     }
     if isinstance(row, Rejected):
         return {
-            **named, "texts": None, "image": None, "picture": -1, "key": 0,
+            **named, "texts": None, "image": None, "image_number": -1, "key": 0,
             "reason": printable(row.reason),
         }  # fmt: skip
     texts = [turn.text for turn in row.turns]
@@ -161,7 +161,7 @@ def _plain(row: Record | Rejected, numbers: dict[str, int]) -> dict[str, object]
         **named,
         "texts": texts,
         "image": row.image,
-        "picture": -1 if row.image is None else numbers[row.image],
+        "image_number": -1 if row.image is None else numbers[row.image],
         "key": 0 if row.source in READY_SOURCES else row.key,
         "reason": None,
     }

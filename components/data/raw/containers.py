@@ -1,12 +1,12 @@
-"""Pictures packed into tar or Parquet files that stand for a folder of the raw folder.
+"""Images packed into tar or Parquet files that stand for a folder of the raw folder.
 
     coco/train2017.tar                    in place of coco/train2017/
     llava_pretrain/images-00000.tar ...   in place of llava_pretrain/images/, numbered shards
-    gqa/images.parquet                    a column with paths, one with the encoded pictures
+    gqa/images.parquet                    a column with paths, one with the encoded images
 
-In: folders that annotation files name. Out: the files that stand for them, and where each picture
+In: folders that annotation files name. Out: the files that stand for them, and where each image
 lies in such a file. A member is named relative to the folder it stands for, with the folder's own
-name before it, or by its whole path. Reads no picture. References: WebDataset's tar shards; the
+name before it, or by its whole path. Reads no image. References: WebDataset's tar shards; the
 image data sets of the Hugging Face hub (a struct of `bytes` and `path`).
 """
 
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 
 _NUMBERED = r"([-_.]\d+(-of-\d+)?)?\.(tar|parquet)"
 _PATH_COLUMNS = ("path", "file_name", "filename", "image_path", "name")
-_PICTURE_COLUMNS = ("image", "bytes", "image_bytes", "jpg", "png")
+_IMAGE_COLUMNS = ("image", "bytes", "image_bytes", "jpg", "png")
 _ROWS_PER_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an encoded picture lies: bytes of a file below the raw folder, or a Parquet row."""
+    """Where an encoded image lies: bytes of a file below the raw folder, or a Parquet row."""
 
     file: str
     offset: int = 0
@@ -73,9 +73,9 @@ def find_containers(root: RawPath, folders: Iterable[str]) -> list[Container]:
 
 
 def index_container(root: RawPath, container: Container) -> Iterator[tuple[str, Place]]:
-    """Yield (path below the raw folder, place) of each picture in the file.
+    """Yield (path below the raw folder, place) of each image in the file.
 
-    Raises DataError for a file that is damaged or holds no pictures, StoreError as reading does.
+    Raises DataError for a file that is damaged or holds no images, StoreError as reading does.
     """
     if container.file.endswith(".tar"):
         members = _tar_members(root, container.file)
@@ -88,23 +88,23 @@ def index_container(root: RawPath, container: Container) -> Iterator[tuple[str, 
 def read_parquet_images(
     root: RawPath, file: str, rows: Iterable[int]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (row, encoded picture) of a Parquet file, rows ascending; one batch is held."""
+    """Yield (row, encoded image) of a Parquet file, rows ascending; one batch is held."""
     import pyarrow.parquet as pq
 
     wanted = sorted(set(rows))
     with open_binary(root / file) as binary, pq.ParquetFile(binary) as parquet:
-        _, picture = _columns(parquet.schema_arrow, file)
+        _, image = _columns(parquet.schema_arrow, file)
         groups = _groups_of(parquet, wanted)
         for group, first_row, inside in groups:
             start = first_row
             batches = parquet.iter_batches(
-                _ROWS_PER_BATCH, row_groups=[group], columns=[picture], use_threads=False
+                _ROWS_PER_BATCH, row_groups=[group], columns=[image], use_threads=False
             )
             for batch in batches:
                 column = batch.column(0)
                 for row in inside:
                     if start <= row < start + batch.num_rows:
-                        yield row, _picture(column[row - start].as_py())
+                        yield row, _image_bytes(column[row - start].as_py())
                 start += batch.num_rows
 
 
@@ -127,7 +127,7 @@ def _tar_members(root: RawPath, file: str) -> Iterator[tuple[str, Place]]:
             return
         raise DataError(
             f"{root / file}: not a readable tar file ({error}); it must not be compressed, as "
-            "pictures in it are read where they lie"
+            "images in it are read where they lie"
         ) from None
 
 
@@ -150,22 +150,22 @@ def _parquet_members(root: RawPath, file: str) -> Iterator[tuple[str, Place]]:
 
 
 def _columns(schema: Any, file: str) -> tuple[str, str]:
-    """Return the columns to read for the paths and for the pictures."""
+    """Return the columns to read for the paths and for the images."""
     names = {name.lower(): name for name in schema.names}
-    picture = next((names[name] for name in _PICTURE_COLUMNS if name in names), None)
+    image = next((names[name] for name in _IMAGE_COLUMNS if name in names), None)
     path = next((names[name] for name in _PATH_COLUMNS if name in names), None)
-    if path is None and picture is not None:
-        kind = schema.field(picture).type
-        # Of a struct only the paths are read, not the pictures.
+    if path is None and image is not None:
+        kind = schema.field(image).type
+        # Of a struct only the paths are read, not the images.
         if any(kind.field(place).name == "path" for place in range(kind.num_fields)):
-            path = f"{picture}.path"
-    if path is None or picture is None:
+            path = f"{image}.path"
+    if path is None or image is None:
         raise DataError(
-            f"{file}: columns {', '.join(schema.names)}; expected the encoded picture in one of "
-            f"{', '.join(_PICTURE_COLUMNS)} and its path in one of {', '.join(_PATH_COLUMNS)}, or "
-            "in the picture's own `path`"
+            f"{file}: columns {', '.join(schema.names)}; expected the encoded image in one of "
+            f"{', '.join(_IMAGE_COLUMNS)} and its path in one of {', '.join(_PATH_COLUMNS)}, or "
+            "in the image's own `path`"
         )
-    return path, picture
+    return path, image
 
 
 def _groups_of(parquet: Any, rows: list[int]) -> Iterator[tuple[int, int, list[int]]]:
@@ -179,7 +179,7 @@ def _groups_of(parquet: Any, rows: list[int]) -> Iterator[tuple[int, int, list[i
         first += size
 
 
-def _picture(value: Any) -> bytes:
+def _image_bytes(value: Any) -> bytes:
     data = value.get("bytes") if isinstance(value, dict) else value
     return bytes(data) if data is not None else b""
 

@@ -1,4 +1,4 @@
-"""The raw folder: annotation files and pictures, on this machine or in an object store.
+"""The raw folder: annotation files and images, on this machine or in an object store.
 
 In: an address (`/data/llava`, `s3://bucket/raw`). Out: a path object that readers use like any
 path, open files, and bytes of a range. Trouble of a remote store becomes StoreError, or

@@ -1,9 +1,9 @@
-"""The pictures of a raw folder are found and read, wherever they lie, and never outside of it.
+"""The images of a raw folder are found and read, wherever they lie, and never outside of it.
 
-In: paths as annotation files write them. Out: encoded bytes, or the reason why a picture cannot be
-used. A picture is a file of its own or lies in a container (see `image_containers.py`); where both
+In: paths as annotation files write them. Out: encoded bytes, or the reason why an image cannot be
+used. An image is a file of its own or lies in a container (see `containers.py`); where both
 exist the container is taken. Trouble of a remote store is an error, not a reason: it says nothing
-about the picture.
+about the image.
 """
 
 import errno
@@ -23,7 +23,7 @@ from components.data.raw.folder import RawPath, read_range
 
 
 class ImageFiles:
-    """Any picture of a raw folder at once; containers are indexed when a path first needs them."""
+    """Any image of a raw folder at once; containers are indexed when a path first needs them."""
 
     def __init__(self, root: RawPath, follow_links: bool = False) -> None:
         self._root = root
@@ -33,7 +33,7 @@ class ImageFiles:
         self._places: dict[str, Place] = {}
 
     def read(self, path: str) -> bytes:
-        """Return the encoded picture, one byte over the limit at most.
+        """Return the encoded image, one byte over the limit at most.
 
         Raises DataError for a path that leaves the folder, FileNotFoundError or OSError when it
         cannot be read, StoreError when a store does not answer.
@@ -52,10 +52,10 @@ class ImageFiles:
 
 
 def usable(read: "bytes | Exception", path: str, verify: bool = True) -> bytes | str:
-    """Return the bytes of a picture that can be decoded, or the reason why it cannot be used.
+    """Return the bytes of an image that can be decoded, or the reason why it cannot be used.
 
     In: what reading it gave. Without `verify` only its size is looked at, nothing is decoded.
-    Errors that say nothing about the picture are raised.
+    Errors that say nothing about the image are raised.
     """
     try:
         if isinstance(read, Exception):
@@ -63,7 +63,7 @@ def usable(read: "bytes | Exception", path: str, verify: bool = True) -> bytes |
         if verify:
             decode(read)
         else:
-            check_size(read, "the picture")
+            check_size(read, "the image")
     except FileNotFoundError:
         return f"image {path} does not exist"
     except DataError as error:
@@ -89,7 +89,7 @@ def read_image_file(root: RawPath, path: str, follow_links: bool = False) -> byt
 
 
 def read_place(root: RawPath, place: Place) -> bytes:
-    """Return the encoded picture at a place. Raises DataError where the file ends before it."""
+    """Return the encoded image at a place. Raises DataError where the file ends before it."""
     if place.row >= 0:
         ((_, data),) = read_parquet_images(root, place.file, [place.row])
         return data

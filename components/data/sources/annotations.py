@@ -32,7 +32,7 @@ class MultipleChoice:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """One sentence about a picture."""
+    """One sentence about an image."""
 
     id: str
     image: str

@@ -67,20 +67,20 @@ def once(seen: set[object], field: str, value: object) -> None:
 
 
 def square_box(corners: Sequence[Any], width: int, height: int) -> Box:
-    """Return a pixel box (left, top, width, height), cut at its picture, on the padded square."""
+    """Return a pixel box (left, top, width, height), cut at its image, on the padded square."""
     if (
         len(corners) != 4
         or not all(isinstance(corner, (int, float)) for corner in corners)
         or not all(abs(corner) < _MOST_PIXELS for corner in corners)  # not even for NaN
         or not 1 <= min(width, height) <= max(width, height) < _MOST_PIXELS
     ):
-        raise BadRecord(f"box {list(corners)!r} of a {width} x {height} picture")
+        raise BadRecord(f"box {list(corners)!r} of a {width} x {height} image")
     left, top, across, down = corners
-    # Boxes may reach a little over the edge; what has no part in the picture describes nothing.
+    # Boxes may reach a little over the edge; what has no part in the image describes nothing.
     cut = Box(max(left, 0), max(top, 0), min(left + across, width), min(top + down, height))
     box = to_square(cut, width, height)
     if box.right <= box.left or box.bottom <= box.top:
-        raise BadRecord(f"box {list(corners)!r} holds nothing of a {width} x {height} picture")
+        raise BadRecord(f"box {list(corners)!r} holds nothing of a {width} x {height} image")
     return box
 
 
@@ -98,7 +98,7 @@ def identity(row: Any, field: str, index: int) -> str:
 
 
 def coco_image(image_id: int) -> str:
-    """Return the path of a COCO training picture, below the raw folder."""
+    """Return the path of a COCO training image, below the raw folder."""
     return f"coco/train2017/{image_id:012d}.jpg"
 
 

@@ -1,7 +1,7 @@
 """GQA: compositional questions with short answers.
 
 In: <raw>/gqa/train_balanced_questions.json, an object from question id to {imageId, question,
-answer, ...}; pictures in gqa/images. Out: one QuestionAnswer per question. Reference:
+answer, ...}; images in gqa/images. Out: one QuestionAnswer per question. Reference:
 https://cs.stanford.edu/people/dorarad/gqa/.
 """
 

@@ -24,7 +24,7 @@ def read_pretrain(root: RawPath) -> Iterator[Record | Rejected]:
 
 
 def read_instruct(root: RawPath) -> Iterator[Record | Rejected]:
-    """Yield LLaVA-Instruct; a COCO picture may occur several times."""
+    """Yield LLaVA-Instruct; a COCO image may occur several times."""
     return _read(root / INSTRUCT, "llava_instruct", COCO)
 
 
@@ -37,7 +37,7 @@ def read_mix665k(root: RawPath) -> Iterator[Record | Rejected]:
 
 
 def read_grocery(root: RawPath) -> Iterator[Record | Rejected]:
-    """Yield the house's own instruction: list the fruit of a grocery picture as JSON."""
+    """Yield the house's own instruction: list the fruit of a grocery image as JSON."""
     return _read(root / GROCERY, "grocery", COCO)
 
 

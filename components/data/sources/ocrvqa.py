@@ -1,7 +1,7 @@
 """OCR-VQA: questions about the title, author and genre of book covers.
 
 In: <raw>/ocr_vqa/dataset.json, an object from book id to {questions, answers, split, imageURL,
-title, authorName, genre}; pictures in ocr_vqa/images, all saved as .jpg whatever their URL ends in.
+title, authorName, genre}; images in ocr_vqa/images, all saved as .jpg whatever their URL ends in.
 Out: one QuestionAnswer per question of the training split (split 1; 2 and 3 are validation and
 test), those of a book one after another. Reference: https://ocr-vqa.github.io/.
 """

@@ -1,7 +1,7 @@
-"""RefCOCO: expressions that single out one region of a COCO picture.
+"""RefCOCO: expressions that single out one region of a COCO image.
 
 In: <raw>/refcoco/refs(unc).p (a pickle, of which `plain_pickle` admits plain data only) and
-instances.json (COCO boxes as x, y, width, height, and picture sizes). Out: one Region per
+instances.json (COCO boxes as x, y, width, height, and image sizes). Out: one Region per
 expression of the train split, its box on the padded square. Reference:
 https://github.com/lichengunc/refer.
 """
@@ -63,7 +63,7 @@ def _by_id(rows: Iterable[tuple[int, Any]], *kept: str) -> dict[int, Any]:
 
 
 def _place(ref: Any, boxes: dict[int, Any], images: dict[int, Any]) -> tuple[str, Box]:
-    """The picture of a reference and the box in it."""
+    """The image of a reference and the box in it."""
     annotation = boxes.get(fields.integer(ref, "ann_id"))
     image = images.get(fields.integer(ref, "image_id"))
     if annotation is None or image is None:

@@ -1,7 +1,7 @@
-"""TextCaps: captions that take in the text of a picture.
+"""TextCaps: captions that take in the text of an image.
 
 In: <raw>/textcaps/TextCaps_0.1_train.json, {"data": [{image_id, caption_str, ...}]} with one entry
-per caption; pictures in textvqa/train_images. Out: one Caption per entry. Reference:
+per caption; images in textvqa/train_images. Out: one Caption per entry. Reference:
 https://textvqa.org/textcaps/.
 """
 
@@ -15,7 +15,7 @@ from components.data.sources.annotations import Caption
 
 
 def read(root: RawPath) -> Iterator[Caption | Rejected]:
-    """Yield the captions in file order, several per picture."""
+    """Yield the captions in file order, several per image."""
     path = root / "textcaps" / "TextCaps_0.1_train.json"
     for index, row in read_json_rows(path, "data"):
         try:

@@ -1,9 +1,9 @@
-"""Visual Genome: short descriptions of many regions of a picture.
+"""Visual Genome: short descriptions of many regions of an image.
 
 In: <raw>/vg/region_descriptions.json, an array of {id, regions: [{region_id, phrase, x, y, width,
 height}]} with boxes in pixels, and image_data.json, an array of {image_id, width, height, url};
-pictures in vg/VG_100K and vg/VG_100K_2, the folder being the one in the URL. Out: one Region per
-description, those of a picture one after another. Reference:
+images in vg/VG_100K and vg/VG_100K_2, the folder being the one in the URL. Out: one Region per
+description, those of an image one after another. Reference:
 https://homes.cs.washington.edu/~ranjay/visualgenome/api.html.
 """
 
@@ -27,7 +27,7 @@ class _Image(NamedTuple):
 
 
 def read(root: RawPath) -> Iterator[Region | Rejected]:
-    """Yield the regions in file order; a bad region does not cost the others of its picture."""
+    """Yield the regions in file order; a bad region does not cost the others of its image."""
     folder = root / "vg"
     images = _images(folder / IMAGES)
     path = folder / REGIONS
@@ -54,7 +54,7 @@ def read(root: RawPath) -> Iterator[Region | Rejected]:
 
 
 def _images(path: RawPath) -> dict[int, _Image]:
-    """Place and size of each picture by its id; damaged rows are left out and so missed later."""
+    """Place and size of each image by its id; damaged rows are left out and so missed later."""
     images: dict[int, _Image] = {}
     for _, row in read_json_array(path):
         try:

@@ -1,8 +1,8 @@
-"""VQAv2 and OK-VQA: open questions about COCO pictures, answered by ten people each.
+"""VQAv2 and OK-VQA: open questions about COCO images, answered by ten people each.
 
 In: a file {"questions": [{question_id, image_id, question}]} and a file {"annotations":
 [{question_id, answers: [{answer}, ...], ...}]}, as the VQA challenges publish them. Out: one
-QuestionAnswer per question, in file order; one without annotation is rejected. The pictures are
+QuestionAnswer per question, in file order; one without annotation is rejected. The images are
 read from coco/train2017, which holds those of train2014. Reference:
 https://visualqa.org/vqa_v2_data_format, https://okvqa.allenai.org/download.html.
 """
@@ -39,9 +39,9 @@ def read_vqav2(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
 
 
 def read_okvqa(root: RawPath) -> Iterator[QuestionAnswer | Rejected]:
-    """Yield the questions of OK-VQA, whose answer needs knowledge from outside the picture.
+    """Yield the questions of OK-VQA, whose answer needs knowledge from outside the image.
 
-    The released mixture has a row for each of the 8,998 pictures; which of the answers it took is
+    The released mixture has a row for each of the 8,998 images; which of the answers it took is
     not published. Here it is the one that most people gave.
     """
     return _read_pair(root, "okvqa", OKVQA_FILES, majority_answer)

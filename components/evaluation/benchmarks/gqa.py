@@ -1,4 +1,4 @@
-"""GQA: compositional questions about real pictures, test-dev balanced (12,578 questions, 398
+"""GQA: compositional questions about real images, test-dev balanced (12,578 questions, 398
 images).
 
     testdev_balanced_questions.json

@@ -1,4 +1,4 @@
-"""Groceries: does the model list only the fruit of a picture, as JSON? The house's own check, not
+"""Groceries: does the model list only the fruit of an image, as JSON? The house's own check, not
 one of the twelve.
 
     questions.jsonl
@@ -8,7 +8,7 @@ one of the twelve.
     images/000000.png
 
 The answer must parse as JSON: a list of objects (or one object), each with a `name`. The headline
-is the share of pictures whose answer parses and names nothing but fruit of that picture, at least
+is the share of images whose answer parses and names nothing but fruit of that image, at least
 one where there is one; `exact` also wants every fruit; `nutrition` also wants the table's four
 numbers for each; `names_fruit_alone` only wants names out of `fruit`, all that counts as fruit.
 """
@@ -29,7 +29,7 @@ class Grocery(MeanAccuracy):
     name = "grocery"
     title = "groceries (JSON)"
     folder = "grocery"
-    headline_name = "pictures answered with only their fruit"
+    headline_name = "images answered with only their fruit"
     max_new_tokens = 256  # five fruit with four numbers each, in the tiny tokenizer
     published: dict[str, float] = {}
     note = "this project's own check, not one of the twelve"
@@ -45,7 +45,7 @@ class Grocery(MeanAccuracy):
                     benchmark=self.name,
                     prompt=field(row, "text", where),
                     target=sorted(field(row, "target", where)),
-                    image_path=str(_picture(root, image)),
+                    image_path=str(_image_path(root, image)),
                     group=image,
                     max_new_tokens=self.max_new_tokens,
                     meta={
@@ -109,7 +109,7 @@ def _nutrition_right(prediction: Prediction) -> bool:
     return all(row.get("nutrition") == table.get(name) for name, row in found)
 
 
-def _picture(root: Path, image: str) -> Path:
+def _image_path(root: Path, image: str) -> Path:
     return root / image if (root / image).exists() else root / "images" / image
 
 

@@ -1,4 +1,4 @@
-"""LLaVA-Bench (in the Wild): 60 open questions about 24 pictures, held by a judge against GPT-4's
+"""LLaVA-Bench (in the Wild): 60 open questions about 24 images, held by a judge against GPT-4's
 answers.
 
     questions.jsonl     {"question_id": 0, "image": "001.jpg", "category": "conv", "text": "..."}
@@ -8,7 +8,7 @@ answers.
                         (llava/eval/table/rule.json of the original, laid beside the questions)
     images/001.jpg
 
-Judged as by llava/eval/eval_gpt_review_bench.py at c121f04: the judge sees the picture's caption,
+Judged as by llava/eval/eval_gpt_review_bench.py at c121f04: the judge sees the image's caption,
 the question, the reference and the answer, and writes two numbers on its first line. They are read
 when the line, its commas turned into spaces, is exactly two numbers between single spaces. Score:
 100 x mean of the answer / mean of the reference, also by category (summarize_gpt_review.py). The

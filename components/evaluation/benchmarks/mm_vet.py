@@ -121,7 +121,7 @@ class MmVet(MeanAccuracy):
     def count(self, predictions: Sequence[Prediction]) -> Counts:
         def entries() -> Iterator[tuple[str, int, float]]:
             for prediction in predictions:
-                # A failed judgement adds nothing, and its picture stays a cluster.
+                # A failed judgement adds nothing, and its image stays a cluster.
                 weight = float(prediction.graded)
                 yield prediction.question.cluster, 0, weight * prediction.score
                 yield prediction.question.cluster, 1, weight

@@ -1,4 +1,4 @@
-"""MME: two yes/no questions per picture, fourteen subtasks (2,374 questions).
+"""MME: two yes/no questions per image, fourteen subtasks (2,374 questions).
 
     llava_mme.jsonl
         {"question_id": "existence/000000006040.jpg", "image": "existence/000000006040.jpg",
@@ -10,9 +10,9 @@
 
 Scored as by eval_tool/calculation.py (BradyFU, branch Evaluation at dd295090): lower case; exactly
 yes or no, else `yes` and then `no` looked for in the first four characters ("know" is no), else
-other, which is wrong. A subtask gives 100 x accuracy + 100 x accuracy+ (both questions of a picture
+other, which is wrong. A subtask gives 100 x accuracy + 100 x accuracy+ (both questions of an image
 right). Perception sums ten subtasks (at most 2,000), the headline; cognition four (800). The
-original pairs questions by their order in a file; here by picture.
+original pairs questions by their order in a file; here by image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ COGNITION = (
     "commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning",
 )  # fmt: skip
 SUBTASKS = PERCEPTION + COGNITION
-_RIGHT, _ASKED, _PICTURE_RIGHT, _PICTURES = range(4)
+_RIGHT, _ASKED, _IMAGE_RIGHT, _IMAGES = range(4)
 _RELEASE = "MME_Benchmark_release_version"
 
 
@@ -65,12 +65,12 @@ class Mme:
                 )
             questions.append(
                 Question(
-                    # The original's id names the picture, so two rows share it.
+                    # The original's id names the image, so two rows share it.
                     id=f"{subtask}/{stem}: {text}",
                     benchmark=self.name,
                     prompt=prompt,
                     target=answers[subtask, stem, text],
-                    image_path=str(_picture(root / _RELEASE, field(row, "image", where))),
+                    image_path=str(_image_path(root / _RELEASE, field(row, "image", where))),
                     group=f"{subtask}/{stem}",
                     max_new_tokens=self.max_new_tokens,
                     meta={"subtask": subtask},
@@ -88,20 +88,20 @@ class Mme:
         return float(answer == question.target)
 
     def count(self, predictions: Sequence[Prediction]) -> Counts:
-        pictures: dict[str, list[Prediction]] = {}
+        images: dict[str, list[Prediction]] = {}
         for prediction in predictions:
-            pictures.setdefault(prediction.question.cluster, []).append(prediction)
+            images.setdefault(prediction.question.cluster, []).append(prediction)
 
         def entries() -> Iterator[tuple[str, int, float]]:
-            for cluster, pair in pictures.items():
+            for cluster, pair in images.items():
                 start = 4 * SUBTASKS.index(pair[0].question.meta["subtask"])
                 scores = [prediction.score for prediction in pair]
                 yield cluster, start + _RIGHT, sum(scores)
                 yield cluster, start + _ASKED, len(scores)
-                yield cluster, start + _PICTURE_RIGHT, float(all(score == 1.0 for score in scores))
-                yield cluster, start + _PICTURES, 1.0
+                yield cluster, start + _IMAGE_RIGHT, float(all(score == 1.0 for score in scores))
+                yield cluster, start + _IMAGES, 1.0
 
-        strata = {name: pair[0].question.meta["subtask"] for name, pair in pictures.items()}
+        strata = {name: pair[0].question.meta["subtask"] for name, pair in images.items()}
         return tally(entries(), num_columns=4 * len(SUBTASKS), strata=strata)
 
     def headline(self, totals: FloatArray) -> FloatArray:
@@ -116,18 +116,18 @@ class Mme:
         cells, scores = totals.reshape(len(SUBTASKS), 4), _subtask_scores(totals)
         details: dict[str, float] = {}
         for place, subtask in enumerate(SUBTASKS):
-            right, asked, picture_right, pictures = cells[place].tolist()
+            right, asked, image_right, images = cells[place].tolist()
             if asked:
                 details[subtask] = float(scores[place])
                 details[f"{subtask}/accuracy"] = 100.0 * right / asked
-                details[f"{subtask}/accuracy_plus"] = 100.0 * picture_right / pictures
+                details[f"{subtask}/accuracy_plus"] = 100.0 * image_right / images
         count = len(PERCEPTION)
         details["perception"] = float(scores[:count].sum())
         details["perception_subtasks"] = float((cells[:count, _ASKED] > 0).sum())
         if (cells[count:, _ASKED] > 0).any():
             details["cognition"] = float(scores[count:].sum())
             details["cognition_subtasks"] = float((cells[count:, _ASKED] > 0).sum())
-        details["pictures_without_two_questions"] = float(_odd_pictures(predictions))
+        details["pictures_without_two_questions"] = float(_odd_images(predictions))
         details["answers_neither_yes_nor_no"] = float(sum(p.answer == "other" for p in predictions))
         return details
 
@@ -135,10 +135,10 @@ class Mme:
 def _subtask_scores(totals: FloatArray) -> FloatArray:
     cells = totals.reshape(*totals.shape[:-1], len(SUBTASKS), 4)
     accuracy = ratio(cells[..., _RIGHT], cells[..., _ASKED])
-    return 100.0 * accuracy + 100.0 * ratio(cells[..., _PICTURE_RIGHT], cells[..., _PICTURES])
+    return 100.0 * accuracy + 100.0 * ratio(cells[..., _IMAGE_RIGHT], cells[..., _IMAGES])
 
 
-def _odd_pictures(predictions: Sequence[Prediction]) -> int:
+def _odd_images(predictions: Sequence[Prediction]) -> int:
     sizes: dict[str, int] = {}
     for prediction in predictions:
         sizes[prediction.question.cluster] = sizes.get(prediction.question.cluster, 0) + 1
@@ -150,7 +150,7 @@ def _bare(text: str) -> str:
     return " ".join(text.replace(SHORT_ANSWER, " ").replace(OFFICIAL_LINE, " ").split())
 
 
-def _picture(release: Path, name: str) -> Path:
+def _image_path(release: Path, name: str) -> Path:
     direct = release / name
     nested = direct.parent / "images" / direct.name
     return nested if nested.exists() and not direct.exists() else direct

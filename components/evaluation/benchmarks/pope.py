@@ -1,4 +1,4 @@
-"""POPE: is an object in the picture? Three splits that differ in how the absent objects are drawn.
+"""POPE: is an object in the image? Three splits that differ in how the absent objects are drawn.
 
     coco_pope_{random,popular,adversarial}.json (JSON lines)
         {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "label": "yes",
@@ -12,7 +12,7 @@ LLaVA-1.5's figures are of 8,910 questions (2,910 random, POPE at e3e39262); POP
 have 9,000. Both are read. Scored as by llava/eval/eval_pope.py at c121f04: text before the first
 period, commas deleted, split at single spaces; `No`, `no` or `not` among the words is no and
 everything else is yes (so are "NO", "Nope" and an empty answer). The original pairs answers with
-labels by order; here a question finds its label by split, picture and question text.
+labels by order; here a question finds its label by split, image and question text.
 """
 
 from collections.abc import Iterator, Sequence

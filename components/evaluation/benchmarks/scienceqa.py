@@ -1,11 +1,11 @@
-"""ScienceQA: school questions with choices; the published figure is of those with a picture (IMG).
+"""ScienceQA: school questions with choices; the published figure is of those with an image (IMG).
 
     problems.json
         {"5": {"question": "Which of the following could Gordon's test show?", "answer": 1,
                "choices": ["if the spacecraft ...", ...], "hint": "People can ...", "image":
                "image.png", "grade": "grade8", "subject": "natural science", "split": "test", ...}}
     pid_splits.json
-        {"test": ["4", "5", ...], ...}                    4,241 test questions, 2,017 with picture
+        {"test": ["4", "5", ...], ...}                    4,241 test questions, 2,017 with image
     llava_test_CQM-A.json
         [{"id": "5", "image": "5/image.png", "conversations": [{"from": "human", "value":
           "<image>\\nContext: People can ...\\nWhich of ...?\\nA. if the ...\\nB. how ..."}, ...]}]
@@ -15,7 +15,7 @@ Prompt as in llava/eval/model_vqa_science.py at c121f04 with --single-pred-promp
 without the image token, then the letter line. Scored as by llava/eval/eval_science_qa.py: exactly a
 letter A to E; else a letter and ". " at the start; else exactly one match of `The answer is X` and
 any character; else FAILED, which is wrong, as is a letter beyond the choices. IMG accuracy is over
-the answers whose prompt has a picture: there a missing answer is absent, while it is wrong in the
+the answers whose prompt has an image: there a missing answer is absent, while it is wrong in the
 accuracy of all. Sub-scores as by lupantech/ScienceQA tools/evaluate_acc.py: NAT, SOC, LAN by
 subject, TXT, IMG, NO by context, G1-6, G7-12 by grade; in those a missing answer is wrong.
 """
@@ -44,7 +44,7 @@ class Scienceqa(MeanAccuracy):
     name = "scienceqa"
     title = "ScienceQA-IMG"
     folder = "scienceqa"
-    headline_name = "accuracy on questions with a picture"
+    headline_name = "accuracy on questions with an image"
     max_new_tokens = 1024  # llava/eval/model_vqa_science.py
     published = {  # arXiv 2310.03744 table 3
         "LLaVA-1.5-7B": 66.8, "LLaVA-1.5-13B": 71.6, "LLaVA-1.5-13B-HD": 71.0,
@@ -123,7 +123,7 @@ class Scienceqa(MeanAccuracy):
         return tally(entries(), num_columns=3)
 
     def maximum(self, totals: FloatArray) -> float:
-        return 100.0 if totals[2] > 0 else 0.0  # no score without a question that has a picture
+        return 100.0 if totals[2] > 0 else 0.0  # no score without a question that has an image
 
     def details(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         return {
@@ -146,7 +146,7 @@ def _no_context(question: Question) -> bool:
 
 
 def _prompts(path: Path) -> dict[str, tuple[str, str]]:
-    """Return (human turn, picture or "") by id from the original's question file."""
+    """Return (human turn, image or "") by id from the original's question file."""
     rows = read_json(path)
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a list of questions, found {type(rows).__name__}")

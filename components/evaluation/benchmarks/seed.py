@@ -1,4 +1,4 @@
-"""SEED-Bench: multiple choice about pictures and videos, twelve dimensions (v1).
+"""SEED-Bench: multiple choice about images and videos, twelve dimensions (v1).
 
     SEED-Bench.json
         {"question_type": {"Scene Understanding": 1, "Instance Identity": 2, ...},
@@ -43,10 +43,10 @@ class Seed(MeanAccuracy):
     name = "seed"
     title = "SEED-Bench"
     folder = "seed_bench"
-    headline_name = "accuracy on pictures and videos"
+    headline_name = "accuracy on images and videos"
     max_new_tokens = 128  # llava/eval/model_vqa_loader.py
-    # arXiv 2310.03744 table 4; on pictures / videos: 7B 66.1 / 37.3, 13B 68.2 / 42.7, 13B-HD
-    # 70.1 / 41.3. IDEFICS has only pictures there (9B 44.5, 80B 53.2).
+    # arXiv 2310.03744 table 4; on images / videos: 7B 66.1 / 37.3, 13B 68.2 / 42.7, 13B-HD
+    # 70.1 / 41.3. IDEFICS has only images there (9B 44.5, 80B 53.2).
     published = {
         "LLaVA-1.5-7B": 58.6, "LLaVA-1.5-13B": 61.6, "LLaVA-1.5-13B-HD": 62.6,
         "BLIP2-14B": 46.4, "InstructBLIP-8B": 53.4, "Qwen-VL": 56.3, "Qwen-VL-Chat": 58.2,
@@ -153,7 +153,7 @@ def _prompt(row: dict[str, Any], where: str) -> str:
 
 
 def _image(row: dict[str, Any], key: str, where: str) -> str:
-    """Return the picture's path as the original's files name it (extract_video_frames.py)."""
+    """Return the image's path as the original's files name it (extract_video_frames.py)."""
     if row["data_type"] == "video":
         return f"SEED-Bench-video-image/{row['question_type_id']}_{key}.png"
     return f"SEED-Bench-image/{field(row, 'data_id', where)}"

@@ -12,7 +12,7 @@
 Scored as by llava/eval/eval_textvqa.py and m4c_evaluator.py at c121f04: rows join on (image id,
 lower-cased question), both sides normalised, leave-one-out over the ten. The prompt carries OCR
 tokens, so a model can answer without looking: without them LLaVA-1.5-7B has about 45.5 instead of
-58.2. That is why the blind difference may be small here.
+58.2. That is why the difference to the controls may be small here.
 """
 
 from collections.abc import Sequence

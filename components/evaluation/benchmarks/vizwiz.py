@@ -1,7 +1,7 @@
 """VizWiz: questions that blind people asked about their photographs; many cannot be answered.
 
 The test answers are not public, so the published figure comes from a server (EvalAI 2185). Here the
-public validation split (4,319 questions, one to a picture) is scored with the server's formula.
+public validation split (4,319 questions, one to an image) is scored with the server's formula.
 
     val.json
         [{"image": "VizWiz_val_00000000.jpg", "question": "Ok. There is another picture I hope ...",
@@ -69,7 +69,7 @@ class Vizwiz(MeanAccuracy):
         if not isinstance(answers, list) or not answers:
             raise DataError(f"{where}: 'answers' is not a list with answers; this needs val.json")
         return Question(
-            id=image,  # the official rows have no other name, and a picture has one question
+            id=image,  # the official rows have no other name, and an image has one question
             benchmark=self.name,
             prompt=f"{field(row, 'question', where)}\n{MAY_BE_UNANSWERABLE}\n{SHORT_ANSWER}",
             target=[str(field(human, "answer", where)) for human in answers],
@@ -130,7 +130,7 @@ def _unanswerability(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 class VizwizTest:
-    """The upload of the test split: every picture with its normalised answer."""
+    """The upload of the test split: every image with its normalised answer."""
 
     name = "vizwiz-test"
     benchmark = "vizwiz"

@@ -1,4 +1,4 @@
-"""VQAv2: open questions about COCO pictures, ten human answers each.
+"""VQAv2: open questions about COCO images, ten human answers each.
 
 The test-dev answers are not public, so the published figure comes from a server (EvalAI 830). Here
 the official validation split is scored with the official formula.

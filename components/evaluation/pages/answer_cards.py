@@ -1,7 +1,7 @@
-"""Single answers with their pictures, drawn by seed, right and wrong ones.
+"""Single answers with their images, drawn by seed, right and wrong ones.
 
-In: the answers of a result, and the raw folder where the pictures lie. Out: the facts of cards
-(`macros.html`). Predictions name pictures without their folder, so the benchmark's own reader finds
+In: the answers of a result, and the raw folder where the images lie. Out: the facts of cards
+(`macros.html`). Predictions name images without their folder, so the benchmark's own reader finds
 them again; where it cannot, the card says why.
 """
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from components.core.errors import LavaflowError
-from components.core.pages.page import Picture, embedded
+from components.core.pages.page import PageImage, embedded
 from components.data.images import decode
 from components.evaluation.benchmark import Question, get_benchmark
 from components.evaluation.pages.results import AnsweredQuestion
 from components.evaluation.scoring.comparison import ChangedQuestion
 
 SIDE_PX = 288
-"""Pictures are made to fit a square of this side."""
+"""Images are made to fit a square of this side."""
 _JPEG_QUALITY = 80
 _SMALL_PX = 128
 
@@ -33,40 +33,40 @@ class Card:
     verdict: str
     question_id: str
     prompt: str
-    picture: Picture
+    image: PageImage
     lines: list[tuple[str, str | None, str]]
     """Name, text (None where there is none) and a remark on it."""
 
 
-class QuestionPictures:
-    """Finds the pictures of one benchmark's questions below a raw folder."""
+class QuestionImages:
+    """Finds the images of one benchmark's questions below a raw folder."""
 
     def __init__(self, benchmark: str, raw_root: str | Path | None) -> None:
         self.questions: Mapping[str, Question] = {}
-        self.problem = "picture not shown: the raw folder has no such question"
+        self.problem = "image not shown: the raw folder has no such question"
         if raw_root is None:
-            self.problem = "picture not shown: no raw folder was given"
+            self.problem = "image not shown: no raw folder was given"
             return
         try:
             found = get_benchmark(benchmark)
             listed = found.read(Path(raw_root) / "eval" / found.folder)
         except LavaflowError as error:
-            self.problem = f"picture not shown: {error}"
+            self.problem = f"image not shown: {error}"
         else:
             self.questions = {question.id: question for question in listed}
 
-    def picture(self, question_id: str) -> Picture:
-        """Return the picture of a question, or the reason why there is none."""
+    def image(self, question_id: str) -> PageImage:
+        """Return the image of a question, or the reason why there is none."""
         question = self.questions.get(question_id)
         if question is None:
-            return Picture(reason=self.problem)
+            return PageImage(reason=self.problem)
         source = question.image_bytes or question.image_path
         if source is None:
-            return Picture()
+            return PageImage()
         try:
             image = decode(source)
         except LavaflowError as error:
-            return Picture(reason=str(error), bad=True)
+            return PageImage(reason=str(error), bad=True)
         image.thumbnail((SIDE_PX, SIDE_PX))
         if max(image.size) <= _SMALL_PX:  # each pixel counts, and PNG is small enough
             return embedded(image, small=True)
@@ -92,24 +92,24 @@ def draw(answers: Sequence[AnsweredQuestion], number: int, seed: int) -> list[An
     return wrong[:num_wrong] + right[: number - num_wrong]
 
 
-def answer_card(answer: AnsweredQuestion, pictures: QuestionPictures) -> Card:
+def answer_card(answer: AnsweredQuestion, images: QuestionImages) -> Card:
     """Return the card of one model's answer."""
     lines: list[tuple[str, str | None, str]] = [("output", answer.raw, "")]
     if answer.raw is not None and answer.answer != answer.raw:
         lines.append(("read as", answer.answer, ""))
     lines.append(("target", answer.target, ""))
     if answer.blind_raw is not None:
-        lines.append(("blind", answer.blind_raw, ""))
-    picture = pictures.picture(answer.question_id) if answer.has_picture else Picture()
+        lines.append(("other image", answer.blind_raw, ""))
+    image = images.image(answer.question_id) if answer.has_image else PageImage()
     kind, word = _verdict(answer.raw, answer.score)
-    return Card(kind, word, answer.question_id, answer.prompt, picture, lines)
+    return Card(kind, word, answer.question_id, answer.prompt, image, lines)
 
 
-def changed_card(changed: ChangedQuestion, pictures: QuestionPictures) -> Card:
+def changed_card(changed: ChangedQuestion, images: QuestionImages) -> Card:
     """Return the card of a question that models A and B score differently."""
     kind, word = ("right", "gained") if changed.b_score > changed.a_score else ("wrong", "lost")
-    picture = pictures.picture(changed.question_id)
-    return Card(kind, word, changed.question_id, changed.prompt, picture, [
+    image = images.image(changed.question_id)
+    return Card(kind, word, changed.question_id, changed.prompt, image, [
         ("A", changed.a_raw, _verdict(changed.a_raw, changed.a_score)[1]),
         ("B", changed.b_raw, _verdict(changed.b_raw, changed.b_score)[1]),
         ("target", changed.target, ""),

@@ -1,6 +1,6 @@
 """A comparison of two models as one HTML page: no script, no other file, nothing fetched.
 
-In: `ModelComparison`, and the raw folder for the pictures. Out: the page (`comparison.html`). It
+In: `ModelComparison`, and the raw folder for the images. Out: the page (`comparison.html`). It
 computes nothing.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from components.core.pages.page import render
 from components.evaluation.pages.answer_cards import (
     Card,
-    QuestionPictures,
+    QuestionImages,
     changed_card,
     shuffled,
 )
@@ -61,9 +61,9 @@ def _cards(
     row: BenchmarkComparison, raw_root: str | Path | None, number: int, seed: int
 ) -> tuple[list[Card], list[Card]]:
     """Return cards of lost and of gained questions."""
-    pictures = QuestionPictures(row.benchmark, raw_root)
+    images = QuestionImages(row.benchmark, raw_root)
     lost = shuffled(row.lost, seed)[: max(number // 2, number - len(row.gained))]
     gained = shuffled(row.gained, seed)[: number - len(lost)]
-    return [changed_card(each, pictures) for each in lost], [
-        changed_card(each, pictures) for each in gained
+    return [changed_card(each, images) for each in lost], [
+        changed_card(each, images) for each in gained
     ]

@@ -1,6 +1,6 @@
 """The report of an evaluation as one HTML page: no script, no other file, nothing fetched.
 
-In: folders that `evaluate` wrote, and the raw folder for the pictures. Out: the page
+In: folders that `evaluate` wrote, and the raw folder for the images. Out: the page
 (`report.html`). Scores stand in percent of the largest score possible, with intervals and controls;
 beside published ones only where they are comparable. It computes no score.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from components.core.errors import DataError
 from components.core.pages.page import render
-from components.evaluation.pages.answer_cards import Card, QuestionPictures, answer_card, draw
+from components.evaluation.pages.answer_cards import Card, QuestionImages, answer_card, draw
 from components.evaluation.pages.published import RADAR_MODELS, beside_published
 from components.evaluation.pages.results import Result, read_result
 from components.evaluation.pages.subscores import subscores
@@ -31,7 +31,7 @@ def write_report(
 ) -> Path:
     """Write the page and return its path.
 
-    `raw_root` is the raw folder whose `eval/` holds the pictures; without it answers are shown
+    `raw_root` is the raw folder whose `eval/` holds the images; without it answers are shown
     without them. `num_answers` are drawn per benchmark by `seed`. Raises DataError for no folder,
     or one that holds no results.
     """
@@ -78,5 +78,5 @@ def _clipped(percent: float) -> float:
 
 
 def _cards(result: Result, raw_root: str | Path | None, number: int, seed: int) -> list[Card]:
-    pictures = QuestionPictures(result.scores.benchmark, raw_root)
-    return [answer_card(answer, pictures) for answer in draw(result.answers, number, seed)]
+    images = QuestionImages(result.scores.benchmark, raw_root)
+    return [answer_card(answer, images) for answer in draw(result.answers, number, seed)]

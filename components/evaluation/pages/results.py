@@ -26,7 +26,7 @@ from components.evaluation.scoring.score import (
 
 @dataclass(frozen=True)
 class Control:
-    """The score without the right pictures, in percent, and what the pictures add to it."""
+    """The score without the right images, in percent, and what the images add to it."""
 
     percent: float
     low: float | None
@@ -49,9 +49,9 @@ class AnsweredQuestion:
     answer: str
     """Parsed."""
     score: float
-    has_picture: bool
+    has_image: bool
     blind_raw: str | None
-    """What it said to another question's picture; None without that control."""
+    """What it said to another question's image; None without that control."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _answers(path: Path) -> tuple[AnsweredQuestion, ...]:
                 raw=row.get("raw"),
                 answer=str(row.get("answer", "")),
                 score=float(row.get("score") or 0.0),
-                has_picture=row.get("image") is not None,
+                has_image=row.get("image") is not None,
                 blind_raw=blind.get(key),
             )
         )

@@ -1,6 +1,6 @@
 """CircularEval: choices asked once per rotation of their options (MMBench, MMBench-CN).
 
-In: a table (tab-separated, pictures inside) and answers. Out: questions, letters found by rules,
+In: a table (tab-separated, images inside) and answers. Out: questions, letters found by rules,
 and the share of questions whose every rotation is right. What differs between the benchmarks (file
 names, the response-format line, published figures) is in their own files.
 
@@ -60,7 +60,7 @@ class CircularChoice(MeanAccuracy):
         `answer` (their target is None).
         """
         rows = list(table_rows(path, ("answer",) if answered else ()))
-        pictures = {row["index"]: row["image"] for row in rows}
+        images = {row["index"]: row["image"] for row in rows}
         questions = []
         for number, row in enumerate(rows, start=2):
             where = f"{path}:{number}"
@@ -70,8 +70,8 @@ class CircularChoice(MeanAccuracy):
             lines = [] if missing_cell(row["hint"]) else [row["hint"]]
             lines += [row["question"], *(f"{letter}. {text}" for letter, text in options.items())]
             image = row["image"]
-            if image in pictures:  # a rotation may point to the row that carries the picture
-                image = pictures[image]
+            if image in images:  # a rotation may point to the row that carries the image
+                image = images[image]
             questions.append(
                 Question(
                     id=row["index"],
@@ -124,7 +124,7 @@ class CircularChoice(MeanAccuracy):
 
 def table_rows(path: Path, also_needed: Sequence[str] = ()) -> Iterator[dict[str, str]]:
     """Yield the rows of a table, cells as text. Raises DataError where columns are absent."""
-    csv.field_size_limit(sys.maxsize)  # a cell holds a picture
+    csv.field_size_limit(sys.maxsize)  # a cell holds an image
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t", restval="")

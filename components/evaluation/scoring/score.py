@@ -144,7 +144,7 @@ def score_predictions(folder: str | Path, samples: int = 2000, seed: int = 0) ->
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
-    """Write one JSON line per question; pictures are named, not copied."""
+    """Write one JSON line per question; images are named, not copied."""
     with path.open("w", encoding="utf-8") as file:
         for prediction in predictions:
             file.write(json.dumps(_row(prediction)) + "\n")

@@ -44,7 +44,7 @@ def ask(
     done = sum(len(raws) for raws in answers.values())
     if on_progress:
         on_progress(done, total)
-    # Batches mix the passes: a picture's questions in the plain and in the blind pass share it.
+    # Batches mix the passes: an image's questions in the plain and in the blind pass share it.
     chunks = [
         [unanswered[place] for place in places]
         for places in batches([question for _, question in unanswered], batch_size)

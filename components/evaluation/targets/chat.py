@@ -156,7 +156,7 @@ def _finished(chunk: tuple[int, list[Future[str | None]]]) -> tuple[int, list[st
 
 
 def _content(question: Question) -> Any:
-    """Return the picture and the words, as the API takes them."""
+    """Return the image and the words, as the API takes them."""
     if question.image_key is None:
         return write_question(question.prompt, None)
     data = question.image_bytes

@@ -1,7 +1,7 @@
 """What answers questions: a small protocol, and a model folder that fulfils it.
 
 In: questions. Out: one answer each, stripped text, or None where a question could not be put (a
-broken picture). Prompts and pixels come from `components.data`, the same as in training and
+broken image). Prompts and pixels come from `components.data`, the same as in training and
 serving; no prompt is built here.
 """
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Pictures kept as the language model sees them: of LLaVA-1.5 7B in half precision about 50, more
-# than enough as questions on one picture come together.
-PICTURE_CACHE_BYTES = 256 * 1024 * 1024
+# Images kept as the language model sees them: of LLaVA-1.5 7B in half precision about 50, more
+# than enough as questions on one image come together.
+IMAGE_CACHE_BYTES = 256 * 1024 * 1024
 # Numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _MEBIBYTE = 1024 * 1024
@@ -63,9 +63,9 @@ class CheckpointTarget:
         dtype: str = "float32",
         device: str | None = None,
         batch_size: int = 32,
-        picture_cache_bytes: int = PICTURE_CACHE_BYTES,
+        image_cache_bytes: int = IMAGE_CACHE_BYTES,
     ) -> None:
-        """`device`: None takes a GPU where there is one; with no room for pictures the last one is
+        """`device`: None takes a GPU where there is one; with no room for images the last one is
         kept. Raises CheckpointError for a damaged folder.
         """
         import torch
@@ -76,22 +76,22 @@ class CheckpointTarget:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self._loaded = load_checkpoint(checkpoint_path, dtype=dtype, device=device)
         self._batch_size = batch_size
-        self._pictures: OrderedDict[str, Tensor] = OrderedDict()
-        self._picture_bytes = 0
-        self._picture_limit = picture_cache_bytes
+        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept_bytes = 0
+        self._kept_limit = image_cache_bytes
 
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
-        """Return an answer per question, in order; None where its picture cannot be read."""
+        """Return an answer per question, in order; None where its image cannot be read."""
         answers: list[str | None] = [None] * len(questions)
         for places in batches(questions, self._batch_size):
-            pictures = self._embed([questions[place] for place in places])
+            embedded = self._embed([questions[place] for place in places])
             prompts: dict[int, list[int]] = {}
             images: dict[int, Tensor | None] = {}
             for place in places:
                 question = questions[place]
                 try:
                     prompts[place] = self._prompt(question)
-                    images[place] = _usable(pictures, question)
+                    images[place] = _usable(embedded, question)
                 except DataError as error:
                     prompts.pop(place, None)
                     log.warning(
@@ -126,9 +126,9 @@ class CheckpointTarget:
         return encode(segments, self._loaded.tokenizer, self._loaded.image_token_id).input_ids
 
     def _embed(self, questions: Sequence[Question]) -> Mapping[str, "Tensor | DataError"]:
-        """Return by key what the language model sees of each picture, or why it cannot be read.
+        """Return by key what the language model sees of each image, or why it cannot be read.
 
-        A picture is decoded, and goes through the tower, once while it stays in the cache.
+        An image is decoded, and goes through the tower, once while it stays in the cache.
         """
         import torch
 
@@ -140,9 +140,9 @@ class CheckpointTarget:
             key = question.image_key
             if key is None or key in images or key in pixels:
                 continue
-            if key in self._pictures:
-                self._pictures.move_to_end(key)
-                images[key] = self._pictures[key]
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                images[key] = self._kept[key]
                 continue
             source = question.image_bytes if question.image_bytes is not None else Path(key)
             try:
@@ -157,12 +157,12 @@ class CheckpointTarget:
         return images
 
     def _keep(self, key: str, image: "Tensor") -> None:
-        # A copy: a view would hold all pictures of its batch.
-        self._pictures[key] = image.clone()
-        self._picture_bytes += image.nbytes
-        while self._picture_bytes > self._picture_limit and len(self._pictures) > 1:
-            _, dropped = self._pictures.popitem(last=False)
-            self._picture_bytes -= dropped.nbytes
+        # A copy: a view would hold all images of its batch.
+        self._kept[key] = image.clone()
+        self._kept_bytes += image.nbytes
+        while self._kept_bytes > self._kept_limit and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_bytes -= dropped.nbytes
 
 
 def keep_freed_memory(kept_bytes: int = 1024 * _MEBIBYTE) -> bool:
@@ -185,11 +185,11 @@ def keep_freed_memory(kept_bytes: int = 1024 * _MEBIBYTE) -> bool:
     return all(taken)
 
 
-def _usable(pictures: Mapping[str, "Tensor | DataError"], question: Question) -> "Tensor | None":
-    """Return the question's picture, None where it has none; raises what was wrong with it."""
+def _usable(embedded: Mapping[str, "Tensor | DataError"], question: Question) -> "Tensor | None":
+    """Return the question's image, None where it has none; raises what was wrong with it."""
     if question.image_key is None:
         return None
-    picture = pictures[question.image_key]
-    if isinstance(picture, DataError):
-        raise picture
-    return picture
+    image = embedded[question.image_key]
+    if isinstance(image, DataError):
+        raise image
+    return image

@@ -1,7 +1,7 @@
-"""In which order questions are asked: batches of like length, a picture's questions together.
+"""In which order questions are asked: batches of like length, an image's questions together.
 
-In: questions. Out: their places, batch by batch. Questions on one picture share most of their
-prompt, which a target computes once per batch, so a picture is not spread over two batches where it
+In: questions. Out: their places, batch by batch. Questions on one image share most of their
+prompt, which a target computes once per batch, so an image is not spread over two batches where it
 fits into one. The longest come first: the time left is then never told too short, and memory that
 does not suffice is noticed at once.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from components.evaluation.benchmark import Question
 
 _LENGTH_STEP = 16
-"""Characters; pictures whose prompts differ by less count as equally long."""
+"""Characters; images whose prompts differ by less count as equally long."""
 
 
 def batches(questions: Sequence[Question], size: int) -> list[list[int]]:
@@ -19,19 +19,19 @@ def batches(questions: Sequence[Question], size: int) -> list[list[int]]:
 
     The same for the same questions, in whatever order they come.
     """
-    pictures: dict[tuple[int, str], list[int]] = {}
+    images: dict[tuple[int, str], list[int]] = {}
     for place, question in enumerate(questions):
-        # A question without a picture shares little with others: only its length counts.
+        # A question without an image shares little with others: only its length counts.
         name = question.image_key or f"text {_length(question)}"
-        pictures.setdefault((question.max_new_tokens, name), []).append(place)
+        images.setdefault((question.max_new_tokens, name), []).append(place)
 
     def order(key: tuple[int, str]) -> tuple[int, int, str]:
-        return -key[0], -max(_length(questions[place]) for place in pictures[key]), key[1]
+        return -key[0], -max(_length(questions[place]) for place in images[key]), key[1]
 
     result: list[list[int]] = []
     limit = 0
-    for key in sorted(pictures, key=order):
-        places = sorted(pictures[key], key=lambda place: _identity(questions[place]))
+    for key in sorted(images, key=order):
+        places = sorted(images[key], key=lambda place: _identity(questions[place]))
         if key[0] != limit or len(result[-1]) + min(len(places), size) > size:
             result.append([])
             limit = key[0]

@@ -3,7 +3,7 @@
 In: chunks of questions. Out: their answers as they come. The benchmark steps of a run work side by
 side; each asks for the actors by a name made of the model's digest, so the model is loaded
 `num_actors` times and not once per benchmark. Nobody owns an actor: it leaves by itself when no
-work came for a while, or when it is sent away (`actor_names.py`). Pictures travel with the
+work came for a while, or when it is sent away (`actor_names.py`). Images travel with the
 questions, so an actor may run on another machine than the step that asks.
 """
 
@@ -133,7 +133,7 @@ class PoolTarget:
         while waiting or running:
             while waiting and (actor := crew.least_loaded()) is not None:
                 place, attempt = waiting.popleft()
-                reference = actor.answer.remote(_with_pictures(chunks[place]))
+                reference = actor.answer.remote(_with_images(chunks[place]))
                 running[reference] = (place, attempt, actor)
             reference = crew.wait(running, self._start_timeout_s)
             if reference is None:
@@ -265,8 +265,8 @@ class _CheckpointFactory:
         return CheckpointTarget(path, self.config.dtype, device, self.config.batch_size)
 
 
-def _with_pictures(questions: Sequence[Question]) -> list[Question]:
-    """Return the questions carrying their encoded pictures; one that cannot be read is left to the
+def _with_images(questions: Sequence[Question]) -> list[Question]:
+    """Return the questions carrying their encoded images; one that cannot be read is left to the
     target to tell.
     """
     loaded: dict[str, bytes | None] = {}

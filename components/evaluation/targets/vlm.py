@@ -1,7 +1,7 @@
 """Any vision-language model of transformers as a target: InstructBLIP, Qwen-VL, LLaVA-NeXT, ...
 
 In: the folder of a model with its processor, questions. Out: greedy answers, in batches padded on
-the left. The prompt is what the model's own chat template makes of picture and words; a model
+the left. The prompt is what the model's own chat template makes of image and words; a model
 without a template (InstructBLIP, BLIP-2) gets the words as they are. Code from a model's repository
 is never run and pickled weights are never read: serve such a model elsewhere and ask it by its API
 (`chat_target.py`).
@@ -65,36 +65,36 @@ class TransformersTarget:
 
     def answer(self, questions: Sequence[Question]) -> list[str | None]:
         answers: list[str | None] = [None] * len(questions)
-        pictures: dict[int, Image | None] = {}
+        images: dict[int, Image | None] = {}
         for place, question in enumerate(questions):
             try:
-                pictures[place] = _picture(question)
+                images[place] = _image(question)
             except (DataError, OSError) as error:
                 log.warning(
                     "%s %s is left without an answer: %s", question.benchmark, question.id, error
                 )
-        # A batch has pictures or has none, and one longest answer.
+        # A batch has images or has none, and one longest answer.
         kinds: dict[tuple[bool, int], list[int]] = {}
-        for place, picture in pictures.items():
-            kind = (picture is not None, questions[place].max_new_tokens)
+        for place, image in images.items():
+            kind = (image is not None, questions[place].max_new_tokens)
             kinds.setdefault(kind, []).append(place)
         for (_, max_new_tokens), places in kinds.items():
             ordered = sorted(places, key=lambda place: len(questions[place].prompt))
             for start in range(0, len(ordered), self._batch_size):
                 batch = ordered[start : start + self._batch_size]
                 prompts = [questions[place].prompt for place in batch]
-                shown = [pictures[place] for place in batch]
+                shown = [images[place] for place in batch]
                 texts = self._generate(prompts, shown, max_new_tokens)
                 for place, text in zip(batch, texts, strict=True):
                     answers[place] = text
         return answers
 
     def _generate(
-        self, prompts: Sequence[str], pictures: Sequence["Image | None"], max_new_tokens: int
+        self, prompts: Sequence[str], images: Sequence["Image | None"], max_new_tokens: int
     ) -> list[str]:
         import torch
 
-        inputs = self._inputs(prompts, pictures).to(self._device)
+        inputs = self._inputs(prompts, images).to(self._device)
         for name, value in inputs.items():
             if torch.is_floating_point(value):
                 inputs[name] = value.to(self._model.dtype)
@@ -107,12 +107,12 @@ class TransformersTarget:
         texts: list[str] = self._processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _inputs(self, prompts: Sequence[str], pictures: Sequence["Image | None"]) -> Any:
+    def _inputs(self, prompts: Sequence[str], images: Sequence["Image | None"]) -> Any:
         if not getattr(self._processor, "chat_template", None):
-            images = {"images": list(pictures)} if pictures[0] is not None else {}
-            return self._processor(text=list(prompts), **images, padding=True, return_tensors="pt")
+            given = {"images": list(images)} if images[0] is not None else {}
+            return self._processor(text=list(prompts), **given, padding=True, return_tensors="pt")
         return self._processor.apply_chat_template(
-            [_turns(*pair) for pair in zip(prompts, pictures, strict=True)],
+            [_turns(*pair) for pair in zip(prompts, images, strict=True)],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
@@ -121,12 +121,12 @@ class TransformersTarget:
         )
 
 
-def _turns(prompt: str, picture: "Image | None") -> list[dict[str, Any]]:
-    shown = [{"type": "image", "image": picture}] if picture is not None else []
+def _turns(prompt: str, image: "Image | None") -> list[dict[str, Any]]:
+    shown = [{"type": "image", "image": image}] if image is not None else []
     return [{"role": "user", "content": [*shown, {"type": "text", "text": prompt}]}]
 
 
-def _picture(question: Question) -> "Image | None":
+def _image(question: Question) -> "Image | None":
     if question.image_key is None:
         return None
     return decode(question.image_bytes or Path(question.image_key))

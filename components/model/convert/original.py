@@ -130,7 +130,7 @@ def layout_of(
 def original_image_spec(
     values: Mapping[str, Any], vision: PretrainedConfig, colours: Mapping[str, Any]
 ) -> ImageSpec:
-    """Return how the original shows pictures: at the tower's size, padded or cut.
+    """Return how the original shows images: at the tower's size, padded or cut.
 
     `colours` is the preprocessor_config.json of the tower, empty for CLIP's own.
     """

@@ -93,7 +93,7 @@ def write_published_files(source: Path, target: Path, config: LlavaConfig) -> No
     """Write the small files of a folder of ours as the hub's llava-hf folders have them.
 
     Three files differ: config.json also says what older transformers read under other names, and
-    the picture settings lie in preprocessor_config.json.
+    the image settings lie in preprocessor_config.json.
     """
     copy_small_files(source, target)
     (target / SIDE_FILE).unlink()
@@ -102,10 +102,10 @@ def write_published_files(source: Path, target: Path, config: LlavaConfig) -> No
     values["text_config"].update(_older_rope(config.text_config))
     write_json(target / "config.json", values)
     processor = read_json(source / _PROCESSOR)
-    pictures = processor.pop("image_processor")
+    image_settings = processor.pop("image_processor")
     write_json(target / _PROCESSOR, processor)
     name = processor.get("processor_class", "LlavaProcessor")
-    write_json(target / _PREPROCESSOR, {**pictures, "processor_class": name})
+    write_json(target / _PREPROCESSOR, {**image_settings, "processor_class": name})
     write_json(target / _TOKENIZER_CONFIG, _older_tokenizer(read_json(source / _TOKENIZER_CONFIG)))
 
 
@@ -133,7 +133,7 @@ def write_base_tokenizer(
 
 
 def published_image_spec(folder: Path, config: LlavaConfig) -> ImageSpec:
-    """Return how a llava-hf folder's processor makes pictures.
+    """Return how a llava-hf folder's processor makes images.
 
     Raises CheckpointError when it makes them in a way, or at a size, that we do not.
     """
@@ -147,17 +147,17 @@ def published_image_spec(folder: Path, config: LlavaConfig) -> ImageSpec:
     side = size if isinstance(size, int) else size.get("height", size.get("shortest_edge"))
     if side != config.vision_config.image_size:
         raise CheckpointError(
-            f"{path}: pictures of {side} px, but the tower takes {config.vision_config.image_size} "
+            f"{path}: images of {side} px, but the tower takes {config.vision_config.image_size} "
             "px; the folder mixes two models"
         )
     if not values.get("do_pad") and not values.get("do_center_crop", True):
         raise CheckpointError(
-            f"{path}: pictures are stretched to a square (do_pad and do_center_crop are false); "
+            f"{path}: images are stretched to a square (do_pad and do_center_crop are false); "
             "expected one of the two"
         )
     if not values.get("do_pad"):
         log.warning(
-            "%s cuts pictures to their centre (do_pad is not set), and so will the imported model. "
+            "%s cuts images to their centre (do_pad is not set), and so will the imported model. "
             "LLaVA-1.5 was trained on padded ones: set do_pad to true there for those.",
             path,
         )

@@ -1,7 +1,7 @@
 """Greedy decoding with a key-value cache, in batches; serving takes its steps one by one.
 
-In: prompts as token ids (one image token per picture, as `components.data.tokens` gives them) and
-uint8 pictures, or what the connector made of them. Out: the new token ids, without the end token.
+In: prompts as token ids (one image token per image, as `components.data.tokens` gives them) and
+uint8 images, or what the connector made of them. Out: the new token ids, without the end token.
 Batched answers equal those given one by one; what prompts of a batch share is computed once. It
 does not tokenise, render or decode text.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from components.model.checkpoint import Loaded
 
 # Shapes: B prompts, G pieces of prompts, S positions (left padded), D model width, N distinct
-# pictures, P patches, V vocabulary rows
+# images, P patches, V vocabulary rows
 
 _DROPPED_SHARE = 1 / 8
 """Rows that are done leave the batch when they are so many of it: each time, what the others have
@@ -38,9 +38,9 @@ def generate_greedy(
 ) -> list[list[int]]:
     """Return for each prompt the greedily chosen ids up to the end token, which is not included.
 
-    `images` are what `embed_distinct` made of the pictures, so that one which several prompts share
+    `images` are what `embed_distinct` made of the images, so that one which several prompts share
     goes through the tower once. Rows that are done leave the batch. Raises DataError when a
-    prompt's image tokens and pictures disagree.
+    prompt's image tokens and images disagree.
     """
     if not prompts_ids:
         return []
@@ -73,7 +73,7 @@ def prefill(
 ) -> tuple[Tensor, Cache, Tensor]:
     """Run the prompts; return last hidden states [B, D], the cache and the mask [B, S].
 
-    `images` are embedded pictures [P, D]; one and the same tensor is one and the same picture.
+    `images` are embedded images [P, D]; one and the same tensor is one and the same image.
     """
     if len(images) != len(prompts_ids):
         raise DataError(
@@ -118,7 +118,7 @@ def advance(
 
 @torch.inference_mode()
 def embed_distinct(loaded: "Loaded", pixels: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Return connector outputs [P, D], equal pictures computed once and given as one tensor."""
+    """Return connector outputs [P, D], equal images computed once and given as one tensor."""
     index: dict[bytes, int] = {}
     distinct: list[Tensor] = []
     order: list[int | None] = []
@@ -175,16 +175,14 @@ def _run(
 
 
 def _expand(ids: Sequence[int], label: int | None, loaded: "Loaded", where: int) -> list[int]:
-    """Replace the image token (alone, or once per patch) by a key for each patch of the picture:
-    -1 for the first patch of picture 0, downwards.
+    """Replace the image token (alone, or once per patch) by a key for each patch of the image:
+    -1 for the first patch of image 0, downwards.
     """
     patches = loaded.patches_per_image
     num_tokens = sum(token == loaded.image_token_id for token in ids)
     has_image = label is not None
     if num_tokens not in ((1, patches) if has_image else (0,)):
-        expected = (
-            f"1 (or {patches}, one per patch)" if has_image else "none, as no picture is given"
-        )
+        expected = f"1 (or {patches}, one per patch)" if has_image else "none, as no image is given"
         raise DataError(f"prompt {where}: {num_tokens} image tokens; expected {expected}")
     if label is None:
         return list(ids)

@@ -1,9 +1,9 @@
 """Prompts that begin alike, laid out so that a beginning they share is computed once.
 
 In: prompts as lists of keys, equal where the language model would see equal inputs (a token id, or
-a patch of one picture), and a label that tells which are on one picture. Out: levels, each a batch
+a patch of one image), and a label that tells which are on one image. Out: levels, each a batch
 of pieces that continue pieces of the level before. Questions of a benchmark share the template's
-system sentence, those on one picture share the picture too, which is most of a prompt: of 640
+system sentence, those on one image share the image too, which is most of a prompt: of 640
 positions of LLaVA-1.5 a question of its own has about 30. It runs no model.
 """
 

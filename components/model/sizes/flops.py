@@ -39,7 +39,7 @@ def trunk_flops_per_token(language: LanguageShape) -> float:
 
 
 def tower_flops_per_image(shapes: LlavaShapes) -> float:
-    """Return the forward FLOPs of the tower for one picture, up to the last layer that is read."""
+    """Return the forward FLOPs of the tower for one image, up to the last layer that is read."""
     vision, read = shapes.vision, max(shapes.feature_layers)
     matrices = read * (4 * vision.width**2 + 2 * vision.width * vision.ffn_width)
     patch = vision.channels * vision.patch_px**2 * vision.width * vision.patches

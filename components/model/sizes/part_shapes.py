@@ -80,7 +80,7 @@ class VisionShape:
 
     @property
     def patches(self) -> int:
-        """Patches of a picture."""
+        """Patches of an image."""
         return (self.image_px // self.patch_px) ** 2
 
     @property
@@ -132,14 +132,14 @@ class ConnectorShape:
         return self.form.count * self.width + first + 5 * square + 6 * self.width
 
     def products(self, patches: int) -> tuple[int, int]:
-        """Multiply-adds for one picture: of the matrix on the patches, and of all behind it."""
+        """Multiply-adds for one image: of the matrix on the patches, and of all behind it."""
         if self.form.kind == "identity":
             return 0, 0
         first, square = patches * self.patch_width * self.width, self.width**2
         if self.form.kind == "mlp":
             return first, (self.form.count - 1) * patches * square
         # Keys and values of patches; attended and projection of queries; scores and values. The
-        # queries' own matrix runs once a batch, not once a picture.
+        # queries' own matrix runs once a batch, not once an image.
         queries = self.form.count
         attention = 2 * queries * patches * self.width
         return first, 2 * (patches + queries) * square + attention

@@ -71,12 +71,12 @@ class LlavaShapes:
 
     @property
     def features_per_image(self) -> int:
-        """Patches of a picture that the connector reads."""
+        """Patches of an image that the connector reads."""
         return self.vision.patches + (self.select == "full" and self.vision.has_class_token)
 
     @property
     def patches_per_image(self) -> int:
-        """Positions one picture takes in the language model."""
+        """Positions one image takes in the language model."""
         return self.connector.form.num_positions(self.features_per_image)
 
     @cached_property

@@ -1,7 +1,7 @@
-"""Chat messages to the conversation of the training data: turns of `human` and `gpt`, one picture.
+"""Chat messages to the conversation of the training data: turns of `human` and `gpt`, one image.
 
 In: a `ChatRequest`. Out: the turns that `components.data.conversation.render` takes, and the bytes
-of the picture; `components.data.chat` reads both, as it does for training. Neighbours of one role
+of the image; `components.data.chat` reads both, as it does for training. Neighbours of one role
 are merged here, a last question is asked for, and the limits of the service hold.
 
 Only `data:` URLs are read. Fetching an address that a stranger names makes the server a tool
@@ -32,7 +32,7 @@ from components.serving.config import ServingConfig
 
 @dataclass(frozen=True)
 class Conversation:
-    """What is asked: alternating turns that end with the human's, and at most one picture."""
+    """What is asked: alternating turns that end with the human's, and at most one image."""
 
     turns: list[Turn]
     image: bytes | None
@@ -105,10 +105,10 @@ def _alternating(messages: Messages, start: int) -> list[Turn]:
     """Merge neighbours of one role and check that questions and answers alternate; `start` is the
     number of the first turn's message.
     """
-    pictures = {image.turn for image in messages.images}
+    with_image = {image.turn for image in messages.images}
     turns: list[Turn] = []
     for number, turn in enumerate(messages.turns):
-        if not turn.text and number not in pictures:
+        if not turn.text and number not in with_image:
             raise BadMessage("the content is empty", f"messages.{start + number}")
         if turns and turns[-1].role == turn.role:
             turn = Turn(turn.role, "\n".join(filter(None, [turns.pop().text, turn.text])))
@@ -116,7 +116,7 @@ def _alternating(messages: Messages, start: int) -> list[Turn]:
     if not turns or turns[0].role != "human" or turns[-1].role != "human":
         raise BadMessage("the conversation must begin and end with a user message")
     if any(not turn.text for turn in turns):
-        raise BadMessage("a picture without a question; add a text part")
+        raise BadMessage("an image without a question; add a text part")
     return list(messages.with_instructions(turns))
 
 

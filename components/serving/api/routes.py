@@ -172,7 +172,7 @@ def _speak_openai_errors(app: FastAPI) -> None:
 
     @app.exception_handler(DataError)
     async def unreadable(_: Request, error: DataError) -> JSONResponse:
-        # The data floor found the picture unreadable after its header had looked well.
+        # The data floor found the image unreadable after its header had looked well.
         refusal = RequestRefused(str(error), param="messages", code="invalid_image")
         return JSONResponse(refusal.body(), status_code=refusal.status)
 

@@ -23,11 +23,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is asked: token ids with one image token where the picture belongs."""
+    """What the model is asked: token ids with one image token where the image belongs."""
 
     ids: list[int]
     pixels: np.ndarray | None
-    """uint8 [3, S, S], or None without a picture."""
+    """uint8 [3, S, S], or None without an image."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class ChatEngine:
 
     async def answer(self, request: ChatRequest) -> Completion:
         """Start answering; raises RequestRefused, before anything is computed, if it cannot."""
-        # Decoding and resizing a picture takes milliseconds: off the event loop.
+        # Decoding and resizing an image takes milliseconds: off the event loop.
         prompt = await asyncio.to_thread(self._prompt, request)
         prompt_tokens = self._maker.num_tokens(prompt)
         sampling = self._sampling(request, room=self._maker.max_tokens - prompt_tokens)

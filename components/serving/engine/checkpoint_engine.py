@@ -156,16 +156,16 @@ def _generator(sampling: Sampling) -> torch.Generator:
 
 
 def _warm_up(maker: LlavaPrompts, decoder: LlavaDecoder) -> None:
-    """Answer one question with a picture, so that no user waits for first-use work or finds a model
+    """Answer one question with an image, so that no user waits for first-use work or finds a model
     that loads but does not run.
     """
     import numpy as np
 
     spec = maker._loaded.image_spec
-    picture = np.zeros((3, spec.size_px, spec.size_px), dtype=np.uint8)
+    pixels = np.zeros((3, spec.size_px, spec.size_px), dtype=np.uint8)
     turns = [Turn("human", "What is this?")]
     segments = render(turns, maker._loaded.template, has_image=True, generation=True)
     ids = encode(segments, maker.tokenizer, maker._loaded.image_token_id).input_ids
-    steps = decoder.steps([Prompt(ids, picture)], [Sampling(max_new_tokens=2)], lambda: [True])
+    steps = decoder.steps([Prompt(ids, pixels)], [Sampling(max_new_tokens=2)], lambda: [True])
     for _ in range(2):
         next(steps)

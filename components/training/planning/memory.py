@@ -158,7 +158,7 @@ def activation_bytes(
     """Return the bytes that are kept of a micro-batch's forward pass for the backward pass.
 
     L layers of `layer_bytes` a token, or with checkpointing the input of each (e D a token); the
-    embeddings before and after pictures are put in (2 e D); what the last norm keeps; what the
+    embeddings before and after images are put in (2 e D); what the last norm keeps; what the
     connector reads and three times what it gives. The frozen tower runs before any of this and
     keeps nothing, and one layer of it is smaller.
     """

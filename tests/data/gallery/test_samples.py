@@ -36,7 +36,7 @@ def view():
 
 @pytest.fixture
 def own(tmp_path):
-    """Rows with pictures in two folders, text alone, hostile text, bad rows and a bad picture."""
+    """Rows with images in two folders, text alone, hostile text, bad rows and a bad image."""
     put(tmp_path / "coco/a.jpg", jpeg(1, (300, 200)))
     put(tmp_path / "gqa/b.jpg", jpeg(2, (90, 120)))
     put(tmp_path / "gqa/cut.jpg", jpeg(2)[:-300])
@@ -136,9 +136,9 @@ def test_the_page_holds_the_very_pixels_and_escapes_all_text(own, view):
     assert "<img src=x" not in page
     assert page.count("<mark>") == 1 + 5  # the legend and five answers
     encoded = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    pictures = [Image.open(BytesIO(base64.b64decode(data))) for data in encoded]
+    images = [Image.open(BytesIO(base64.b64decode(data))) for data in encoded]
     expected = load_image(own.image_root / "coco/a.jpg", view.image)
-    assert np.array_equal(np.asarray(pictures[0]).transpose(2, 0, 1), expected)
+    assert np.array_equal(np.asarray(images[0]).transpose(2, 0, 1), expected)
     assert not re.search(r"(src|href)=\"?https?:", page)
 
 

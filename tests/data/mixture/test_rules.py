@@ -258,7 +258,7 @@ def test_a_pilot_is_a_share_of_every_source_after_its_limit(raw, pilot):
 def test_boxes_are_on_the_padded_square(raw):
     rows = build_mixture(raw, MixtureConfig(sources=("refcoco",)), 0)
     texts = [turn.text for row in rows for turn in row.turns]
-    # [10, 0, 50, 40] of a 100 x 80 picture, which gets 10 rows of padding on top.
+    # [10, 0, 50, 40] of a 100 x 80 image, which gets 10 rows of padding on top.
     assert any("[0.10,0.10,0.60,0.50]" in text for text in texts)
 
 

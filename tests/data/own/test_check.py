@@ -34,7 +34,7 @@ def test_good_rows(tmp_path):
 
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_every_bad_row_is_named(tmp_path, num_threads):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     put(root / "a.jpg", jpeg(1))
     put(root / "cut.jpg", jpeg(1)[:-300])
     put(root / "bomb.png", bomb(9_450))
@@ -48,7 +48,7 @@ def test_every_bad_row_is_named(tmp_path, num_threads):
         row("missing", "none.jpg"),
         row("truncated", "cut.jpg"),
         row("bomb", "bomb.png"),
-        row("no picture", "page.jpg"),
+        row("no image", "page.jpg"),
         row("empty file", "empty.jpg"),
         row("outside", "../secret.jpg"),
         row("absolute", str(tmp_path / "secret.jpg")),
@@ -68,7 +68,7 @@ def test_every_bad_row_is_named(tmp_path, num_threads):
         "missing": "image none.jpg does not exist",
         "truncated": "cannot be decoded",
         "bomb": "the limit is",
-        "no picture": "is no picture that can be decoded",
+        "no image": "is no image that can be decoded",
         "empty file": "the file is empty",
         "outside": "the path leaves the raw folder",
         "absolute": "the path leaves the raw folder",
@@ -96,7 +96,7 @@ def test_links_may_be_admitted(tmp_path):
     assert run(path, follow_links=True)[0].num_good == 1
 
 
-def test_a_picture_over_the_limit_is_not_read_whole(tmp_path, monkeypatch):
+def test_an_image_over_the_limit_is_not_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 100)
     put(tmp_path / "a.jpg", jpeg(1))
     assert "the limit is 100" in run(put(tmp_path / "own.json", [row("1")]))[1]["1"]

@@ -19,7 +19,7 @@ from components.data.shards import ImageReader, RowReader
 from tests.data.samples import IMAGE_TOKEN_ID, jpeg, llava_row, put
 from tests.data.test_chat import chat
 
-PICTURES = {name: jpeg(seed) for seed, name in enumerate(("a.jpg", "b.jpg"))}
+IMAGES = {name: jpeg(seed) for seed, name in enumerate(("a.jpg", "b.jpg"))}
 PAIRS = [("a.jpg", "What is this?", "a cat"), ("b.jpg", "And that?", "a dog")]
 LLAVA = [llava_row(image, image, f"<image>\n{q}", a) for image, q, a in PAIRS]
 CHAT = [chat([{"type": "image"}, {"type": "text", "text": q}], a, images=[i]) for i, q, a in PAIRS]
@@ -36,7 +36,7 @@ def parquet(path, columns):
 
 
 def struct(name):
-    return {"bytes": PICTURES[name], "path": name}
+    return {"bytes": IMAGES[name], "path": name}
 
 
 def turns_of(row):
@@ -74,7 +74,7 @@ FORMS = {
     "parquet of bytes, turns as text": lambda root: parquet(
         root / "own.parquet",
         {
-            "image": [PICTURES[row["image"]] for row in LLAVA],
+            "image": [IMAGES[row["image"]] for row in LLAVA],
             "conversations": [json.dumps(turns_of(row)) for row in LLAVA],
         },
     ),
@@ -126,7 +126,7 @@ def split(rows):
 
 @pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
 def test_every_form_gives_the_same_samples(tmp_path, write):
-    for name, data in PICTURES.items():
+    for name, data in IMAGES.items():
         put(tmp_path / name, data)
     own = open_own(write(tmp_path))
     records, rejected = split(own.rows())
@@ -137,7 +137,7 @@ def test_every_form_gives_the_same_samples(tmp_path, write):
     found = [
         record.image_bytes or (own.image_root / record.image).read_bytes() for record in records
     ]
-    assert found == list(PICTURES.values())
+    assert found == list(IMAGES.values())
 
 
 def test_captions_get_the_prompt_of_captions(tmp_path):
@@ -153,7 +153,7 @@ def test_a_row_may_name_its_source(tmp_path):
     assert [record.source for record in records] == ["shop", "own.jsonl"]
 
 
-def test_pictures_may_lie_elsewhere(tmp_path):
+def test_images_may_lie_elsewhere(tmp_path):
     path = put(tmp_path / "rows/own.json", LLAVA)
     assert open_own(path).image_root == tmp_path / "rows"
     assert open_own(path, tmp_path).image_root == tmp_path
@@ -279,13 +279,13 @@ def prepared_own(root, tokenizer, path, **mixture):
 @pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
 def test_every_form_can_be_trained_on(tmp_path, tokenizer, write):
     root = tmp_path / "raw"
-    for name, data in PICTURES.items():
+    for name, data in IMAGES.items():
         put(root / "mine" / name, data)
     path = write(root / "mine").relative_to(root).as_posix()
     prepared, kept, rows = prepared_own(root, tokenizer, path)
     assert (prepared.num_rows, prepared.num_rejected, prepared.num_images) == (2, 0, 2)
-    pictures = [kept.image(rows.row(index).image_index).encoded for index in range(2)]
-    assert pictures == list(PICTURES.values())
+    images = [kept.image(rows.row(index).image_index).encoded for index in range(2)]
+    assert images == list(IMAGES.values())
 
 
 def test_own_data_stays_below_the_raw_folder(tmp_path, tokenizer):

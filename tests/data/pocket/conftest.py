@@ -1,4 +1,4 @@
-"""A small world, written once, with the scene of every picture."""
+"""A small world, written once, with the scene of every image."""
 
 import json
 from pathlib import Path
@@ -32,11 +32,11 @@ class World(NamedTuple):
     root: Path
     record: RawData
     scenes: dict[str, Scene]
-    """The scene of each picture, by its path below the root."""
+    """The scene of each image, by its path below the root."""
     table_scenes: list[Scene]
-    """The scenes of MMBench's pictures and then MMBench-CN's, which are inside the tables."""
+    """The scenes of MMBench's images and then MMBench-CN's, which are inside the tables."""
     blurred: set[str]
-    """Paths of the pictures that are out of focus."""
+    """Paths of the images that are out of focus."""
 
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text())
@@ -51,25 +51,25 @@ def write_recorded(config: PocketConfig, root: Path) -> World:
     table_scenes: list[Scene] = []
     blurred: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
-        write, encode = files.RawFolder.picture, benchmark_files.encode_picture
+        write, encode = files.RawFolder.image, benchmark_files.encode_image
         write_blurred = files.RawFolder.blurred
 
-        def picture(self: files.RawFolder, path: str, scene: Scene) -> None:
+        def image(self: files.RawFolder, path: str, scene: Scene) -> None:
             scenes[path] = scene
             write(self, path, scene)
 
-        def picture_out_of_focus(self: files.RawFolder, path: str, scene: Scene) -> None:
+        def image_out_of_focus(self: files.RawFolder, path: str, scene: Scene) -> None:
             scenes[path] = scene
             blurred.add(path)
             write_blurred(self, path, scene)
 
-        def encode_picture(scene: Scene) -> bytes:
+        def encode_image(scene: Scene) -> bytes:
             table_scenes.append(scene)
             return encode(scene)
 
-        patch.setattr(files.RawFolder, "picture", picture)
-        patch.setattr(files.RawFolder, "blurred", picture_out_of_focus)
-        patch.setattr(benchmark_files, "encode_picture", encode_picture)
+        patch.setattr(files.RawFolder, "image", image)
+        patch.setattr(files.RawFolder, "blurred", image_out_of_focus)
+        patch.setattr(benchmark_files, "encode_image", encode_image)
         record = write_world(config, root)
     return World(root, record, scenes, table_scenes, blurred)
 

@@ -42,7 +42,7 @@ def test_textvqa_tokens_hold_the_word_and_sometimes_another(world):
     assert lengths == {1: 60, 2: 60}
 
 
-def test_mme_asks_one_yes_and_one_no_of_each_picture(world):
+def test_mme_asks_one_yes_and_one_no_of_each_image(world):
     root = "eval/MME/MME_Benchmark_release_version"
     prompted = Counter(
         (row["image"], row["text"].split("\n")[0])
@@ -80,7 +80,7 @@ def test_mmbench_rotates_every_question(world):
         assert len({base64.b64decode(row["image"]) for row in group}) == 1
 
 
-def test_grocery_targets_are_the_fruit_of_the_picture(world):
+def test_grocery_targets_are_the_fruit_of_the_image(world):
     numbers = Counter()
     for row in world.lines("eval/grocery/questions.jsonl"):
         scene = world.scenes[f"eval/grocery/images/{row['image']}"]

@@ -67,7 +67,7 @@ def test_regions_are_described_by_what_is_there_alone(world):
     assert len(rows) == sum(len(row["regions"]) for row in described)
     assert len({row.id for row in rows}) == len(rows)
     assert {row.image.split("/")[1] for row in rows} == {"VG_100K", "VG_100K_2"}
-    # Some pictures have more regions than a row of the mixture takes.
+    # Some images have more regions than a row of the mixture takes.
     assert max(Counter(row.image for row in rows).values()) > 10
     for row in rows:
         scene = world.scenes[row.image]
@@ -91,11 +91,11 @@ def test_regions_are_described_by_what_is_there_alone(world):
 def test_the_sign_fills_its_box(world):
     scene = next(scene for scene in world.scenes.values() if scene.sign)
     x, y, width, height = sign_box(scene.sign)
-    picture = render(scene)
-    outline = {picture.getpixel(at) for at in ((x, y), (x + width - 1, y + height - 1))}
+    image = render(scene)
+    outline = {image.getpixel(at) for at in ((x, y), (x + width - 1, y + height - 1))}
     assert len(outline) == 1
-    assert picture.getpixel((x - 1, y)) not in outline
-    assert picture.getpixel((x + width, y + height)) not in outline
+    assert image.getpixel((x - 1, y)) not in outline
+    assert image.getpixel((x + width, y + height)) not in outline
 
 
 def test_the_released_mixture_has_several_data_sets_and_text_only_rows(world):

@@ -57,8 +57,8 @@ def test_another_seed_gives_another_world(tmp_path):
     write_world(TINY.with_(seed=1), tmp_path / "b")
     changed = digests(tmp_path / "a"), digests(tmp_path / "b")
     same = [path for path in changed[0] if changed[0][path] == changed[1].get(path)]
-    # A benchmark's few words may be equal by chance, pictures and whole files may not. The list
-    # of Visual Genome's pictures holds their sizes alone; the judge's rules have no chance in them.
+    # A benchmark's few words may be equal by chance, images and whole files may not. The list
+    # of Visual Genome's images holds their sizes alone; the judge's rules have no chance in them.
     fixed = ("vg/image_data.json", "eval/llava-bench-in-the-wild/rule.json")
     assert all(path.endswith((".txt", *fixed)) for path in same)
 
@@ -87,16 +87,16 @@ def test_held_out_pairs_meet_only_in_evaluation(world):
     assert sum(bool(pairs_of(scene) & HELD_OUT_PAIRS) for scene in held) > 20
 
 
-def test_every_picture_has_the_scenes_size_and_the_format_of_its_name(world):
+def test_every_image_has_the_scenes_size_and_the_format_of_its_name(world):
     assert len(world.scenes) == world.record.num_images
     assert {str(path.relative_to(world.root)) for path in world.root.rglob("*.jpg")} == {
         path for path in world.scenes if path.endswith(".jpg")
     }
     for path in sorted(world.scenes)[::7]:
-        # SEED's pictures have no ending.
+        # SEED's images have no ending.
         kind = "PNG" if path.endswith(".png") else "JPEG"
-        with Image.open(world.root / path) as picture:
-            assert (picture.format, picture.size, picture.mode) == (kind, (SCENE_PX,) * 2, "RGB")
+        with Image.open(world.root / path) as image:
+            assert (image.format, image.size, image.mode) == (kind, (SCENE_PX,) * 2, "RGB")
 
 
 def test_the_record_counts_the_rows(world):
@@ -120,7 +120,7 @@ def test_the_record_counts_the_rows(world):
         ("sharegpt/sharegpt_v3.json", None),
     ],
 )
-def test_llava_json_rows_alternate_and_show_their_picture_once(world, path, folder):
+def test_llava_json_rows_alternate_and_show_their_image_once(world, path, folder):
     rows = world.json(path)
     assert len({row["id"] for row in rows}) == len(rows)
     for row in rows:
@@ -145,13 +145,13 @@ def test_grocery_answers_parse_and_name_only_fruit(world):
 
 
 @pytest.mark.parametrize(
-    ("where", "subset", "picture"),
+    ("where", "subset", "image"),
     [
         ("vqav2", "train2014", "coco/train2017/{:012d}.jpg"),
         ("eval/vqav2", "val2014", "eval/vqav2/val2014/COCO_val2014_{:012d}.jpg"),
     ],
 )
-def test_vqav2_answers_are_true(world, where, subset, picture):
+def test_vqav2_answers_are_true(world, where, subset, image):
     asked = world.json(f"{where}/v2_OpenEnded_mscoco_{subset}_questions.json")
     answered = world.json(f"{where}/v2_mscoco_{subset}_annotations.json")
     assert asked["data_subtype"] == answered["data_subtype"] == subset
@@ -159,7 +159,7 @@ def test_vqav2_answers_are_true(world, where, subset, picture):
     rows = zip(asked["questions"], answered["annotations"], strict=True)
     for question, annotation in rows:
         assert question["question_id"] == annotation["question_id"]
-        right = truth(world.scenes[picture.format(question["image_id"])], question["question"])
+        right = truth(world.scenes[image.format(question["image_id"])], question["question"])
         if where.startswith("eval"):
             right = right.lower()
         assert annotation["multiple_choice_answer"] == right
@@ -223,22 +223,20 @@ def test_refcoco_boxes_are_those_of_the_scenes(world):
 
 
 def test_a_box_holds_what_was_drawn(world):
-    """Outside its boxes and mats a picture without a sign is plain background."""
+    """Outside its boxes and mats an image without a sign is plain background."""
     from components.data.pocket.scenes.scene import CELL_PX, render
 
     for scene in itertools.islice(world.scenes.values(), 30):
         if scene.sign:
             continue
-        picture = render(scene)
+        image = render(scene)
         ground = (
-            Counter(picture.get_flattened_data()).most_common(1)[0][0]
-            if not scene.objects
-            else None
+            Counter(image.get_flattened_data()).most_common(1)[0][0] if not scene.objects else None
         )
         cells = {(placed.row, placed.column) for placed in scene.objects}
         empty = [(r, c) for r in range(3) for c in range(3) if (r, c) not in cells]
         for row, column in empty:
-            cell = picture.crop(
+            cell = image.crop(
                 (column * CELL_PX, row * CELL_PX, (column + 1) * CELL_PX, (row + 1) * CELL_PX)
             )
             assert len(cell.getcolors()) == 1
@@ -250,14 +248,14 @@ def test_bad_rows_are_planted_when_asked_for(tmp_path):
     rows = json.loads((tmp_path / "llava_instruct/llava_instruct_150k.json").read_text())
     damaged, missing, empty = rows[-3:]
     folder = tmp_path / "coco/train2017"
-    with pytest.raises(OSError), Image.open(folder / damaged["image"]) as picture:
-        picture.load()
+    with pytest.raises(OSError), Image.open(folder / damaged["image"]) as image:
+        image.load()
     assert not (folder / missing["image"]).exists()
     assert (folder / empty["image"]).exists()
     assert empty["conversations"][1]["value"] == ""
 
 
-def test_progress_counts_pictures(tmp_path):
+def test_progress_counts_images(tmp_path):
     seen: list[int] = []
     record = write_world(TINY, tmp_path, seen.append)
     assert seen == list(range(1, record.num_images + 1))

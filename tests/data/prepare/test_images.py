@@ -1,4 +1,4 @@
-"""Pictures while data are prepared: in files or containers, checked or trusted."""
+"""Images while data are prepared: in files or containers, checked or trusted."""
 
 import tarfile
 
@@ -31,7 +31,7 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("embed", [True, False])
 @pytest.mark.parametrize("pack", CONTAINERS.values(), ids=CONTAINERS)
-def test_pictures_may_lie_in_containers(raw, tokenizer, tmp_path, pack, embed):
+def test_images_may_lie_in_containers(raw, tokenizer, tmp_path, pack, embed):
     config = CONFIG.with_(embed_images=embed)
     run(raw, tokenizer, tmp_path / "loose", config)
     batch = Loader(tmp_path / "loose", 60, 0).batch(0)
@@ -42,7 +42,7 @@ def test_pictures_may_lie_in_containers(raw, tokenizer, tmp_path, pack, embed):
     assert pixels_of(Loader(tmp_path / "packed", 60, 0).batch(0)) == expected
 
 
-def test_a_picture_that_no_container_holds_is_a_reject(raw, tokenizer, tmp_path):
+def test_an_image_that_no_container_holds_is_a_reject(raw, tokenizer, tmp_path):
     (raw / "coco/train2017/000000000001.jpg").unlink()
     pack_tar(raw, "coco/train2017", "coco/train2017.tar", "")
     prepared = run(raw, tokenizer, tmp_path / "out")
@@ -59,11 +59,11 @@ def test_a_container_that_cannot_be_read_says_so(raw, tokenizer, tmp_path):
     with pytest.raises(DataError, match=r"train2017\.parquet: cannot be read as Parquet"):
         run(raw, tokenizer, tmp_path / "out")
     pq.write_table(pa.table({"a": [1]}), raw / "coco/train2017.parquet")
-    with pytest.raises(DataError, match="expected the encoded picture in one of"):
+    with pytest.raises(DataError, match="expected the encoded image in one of"):
         run(raw, tokenizer, tmp_path / "out")
 
 
-def test_a_tar_that_was_cut_off_costs_its_last_pictures_only(raw, tokenizer, tmp_path):
+def test_a_tar_that_was_cut_off_costs_its_last_images_only(raw, tokenizer, tmp_path):
     pack_tar(raw, "coco/train2017", "coco/train2017.tar", "")
     data = (raw / "coco/train2017.tar").read_bytes()
     with tarfile.open(raw / "coco/train2017.tar") as archive:
@@ -89,14 +89,14 @@ def test_trusted_images_are_copied_and_not_decoded(raw, tokenizer, tmp_path, mon
     """None is copied in part: reading ends at the limit, which is looked at all the same."""
     for module in (images, image_files):
         monkeypatch.setattr(module, "MAX_IMAGE_BYTES", 50_000)
-    put(raw / "coco/train2017/000000000001.jpg", b"no picture")
+    put(raw / "coco/train2017/000000000001.jpg", b"no image")
     put(raw / "coco/train2017/000000000002.jpg", b"too large " * 5_001)
     if pack:
         CONTAINERS[pack](raw)
     prepared = run(raw, tokenizer, tmp_path / "out", CONFIG.with_(verify_images=False))
     reader = ImageReader(tmp_path / "out")
     stored = {each.path: each.encoded for each in map(reader.image, range(len(reader)))}
-    assert stored["coco/train2017/000000000001.jpg"] == b"no picture"
+    assert stored["coco/train2017/000000000001.jpg"] == b"no image"
     assert len(stored) == 19
     reasons = {line["reason"] for line in rejects_of(tmp_path / "out")}
     assert prepared.num_rejected > 0

@@ -140,7 +140,7 @@ def test_too_many_bad_rows_stop_before_images_are_read(tmp_path, tokenizer):
     assert len(done) == 3
 
 
-def test_a_part_of_the_rows_is_held_out_by_picture(raw, tokenizer, tmp_path):
+def test_a_part_of_the_rows_is_held_out_by_image(raw, tokenizer, tmp_path):
     whole = run(raw, tokenizer, tmp_path / "whole")
     prepared = run(raw, tokenizer, tmp_path / "out", CONFIG.with_(validation_share=0.3))
     assert 0 < prepared.num_validation < prepared.num_rows

@@ -99,7 +99,7 @@ def test_containers_may_be_remote(raw, s3_environment, tokenizer, tmp_path, pack
     assert pixels_of(Loader(tmp_path / "packed", 60, 0).batch(0)) == expected
 
 
-def test_remote_pictures_are_fetched_once_and_kept_below_the_limit(
+def test_remote_images_are_fetched_once_and_kept_below_the_limit(
     remote, tokenizer, tmp_path, monkeypatch
 ):
     run(remote, tokenizer, tmp_path / "out", CONFIG.with_(embed_images=False))
@@ -125,12 +125,12 @@ def test_remote_pictures_are_fetched_once_and_kept_below_the_limit(
     kept = [path.stat().st_size for path in (tmp_path / "small").rglob("*") if path.is_file()]
     assert kept
     assert sum(kept) <= size // 3
-    # Where nothing can be kept, the pictures come all the same.
+    # Where nothing can be kept, the images come all the same.
     (tmp_path / "file").write_text("")
     assert (batch(ImageCache(tmp_path / "file", 10**9)).pixels == first.pixels).all()
 
 
-def test_a_missing_remote_picture_is_a_reject_and_a_missing_file_an_error(
+def test_a_missing_remote_image_is_a_reject_and_a_missing_file_an_error(
     raw, s3_environment, tokenizer, tmp_path
 ):
     address = f"s3://{BUCKET}/{tmp_path.name}/raw"
@@ -183,7 +183,7 @@ def test_lasting_trouble_is_an_error_and_no_reject(
 
 
 def test_wrong_credentials_say_so(remote, s3_address, tokenizer, tmp_path, monkeypatch):
-    for refused in ("", "dataset.json", "1.jpg"):  # everything, an annotation file, some pictures
+    for refused in ("", "dataset.json", "1.jpg"):  # everything, an annotation file, some images
 
         def plan(path, before, refused=refused):
             return "refused" if path.endswith(refused) else ""

@@ -22,7 +22,7 @@ def from_square(box, width, height):
     )
 
 
-def test_a_landscape_picture_is_padded_above_and_below():
+def test_a_landscape_image_is_padded_above_and_below():
     # 100 x 80 on a square of 100: 10 rows above.
     assert to_square(Box(10, 0, 60, 40), 100, 80) == Box(0.1, 0.1, 0.6, 0.5)
     assert to_square(Box(0, 0, 80, 100), 80, 100) == Box(0.1, 0.0, 0.9, 1.0)

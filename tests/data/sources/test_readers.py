@@ -175,17 +175,17 @@ def test_a_bad_expression_does_not_cost_its_reference(raw):
 @pytest.mark.parametrize(
     ("corners", "reason"),
     [
-        ([1, 2, 3], "box [1, 2, 3] of a 100 x 80 picture"),
+        ([1, 2, 3], "box [1, 2, 3] of a 100 x 80 image"),
         ([1, 2, "3", 4], "box [1, 2, '3', 4] of"),
         ([float("nan"), 2, 3, 4], "box [nan, 2, 3, 4] of"),
-        ([10**400, 2, 3, 4], "of a 100 x 80 picture"),
-        ([1, 2, 0, 4], "holds nothing of a 100 x 80 picture"),
+        ([10**400, 2, 3, 4], "of a 100 x 80 image"),
+        ([1, 2, 0, 4], "holds nothing of a 100 x 80 image"),
         ([1, 2, 3, -4], "holds nothing"),
         ([100, 2, 30, 40], "holds nothing"),
         ([-40, 2, 30, 40], "holds nothing"),
     ],
 )
-def test_a_box_must_hold_a_part_of_its_picture(corners, reason):
+def test_a_box_must_hold_a_part_of_its_image(corners, reason):
     with pytest.raises(BadRecord) as caught:
         fields.square_box(corners, 100, 80)
     assert reason in caught.value.reason
@@ -205,7 +205,7 @@ numbers = st.integers(-300, 300) | st.floats(-300, 300) | st.just(float("inf"))
 
 
 @given(st.tuples(numbers, numbers, numbers, numbers), st.integers(0, 200), st.integers(1, 200))
-def test_every_box_is_refused_or_lies_in_its_picture(corners, width, height):
+def test_every_box_is_refused_or_lies_in_its_image(corners, width, height):
     try:
         box = fields.square_box(corners, width, height)
     except BadRecord:

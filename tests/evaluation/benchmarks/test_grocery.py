@@ -1,4 +1,4 @@
-"""The grocery check: JSON or nothing, and only the fruit of the picture."""
+"""The grocery check: JSON or nothing, and only the fruit of the image."""
 
 import json
 
@@ -51,6 +51,6 @@ def test_nutrition_must_be_the_tables() -> None:
 
 
 @pytest.mark.parametrize(("named", "share"), [([PEAR], 100.0), ([APPLE, BREAD], 0.0)])
-def test_fruit_that_is_not_in_the_picture_is_fruit(named: list[object], share: float) -> None:
+def test_fruit_that_is_not_in_the_image_is_fruit(named: list[object], share: float) -> None:
     (prediction,) = predict(BENCHMARK, [asked("apple")], {"q": json.dumps(named)})
     assert BENCHMARK.details([prediction])["names_fruit_alone"] == share

@@ -45,7 +45,7 @@ def test_two_numbers_on_the_first_line(review: str, pair: tuple[float, float] | 
 
 
 def files(folder: Path) -> None:
-    """Three questions on two pictures; the answers stand in another order."""
+    """Three questions on two images; the answers stand in another order."""
     write_lines(
         folder / "questions.jsonl",
         [

@@ -57,13 +57,13 @@ def test_a_letter_beyond_the_choices_is_none() -> None:
     assert BENCHMARK.parse("The answer is C", question) == ""
 
 
-def write(root: Path, num_questions: int = 3, shared_picture: bool = False) -> Path:
+def write(root: Path, num_questions: int = 3, shared_image: bool = False) -> Path:
     lines = ["\t".join(COLUMNS)]
     options = ["one", "two", "three"]
     for turn in range(3):
         turned = options[turn:] + options[:turn]
         for number in range(num_questions):
-            picture = base64.b64encode(f"picture {number}".encode()).decode()
+            image = base64.b64encode(f"image {number}".encode()).decode()
             row = {
                 "index": str(100 + number + turn * ROTATION),
                 "question": f"How many, {number}?",
@@ -75,7 +75,7 @@ def write(root: Path, num_questions: int = 3, shared_picture: bool = False) -> P
                 "l2-category": "wide",
                 "source": "test",
                 "comment": "",
-                "image": str(100 + number) if shared_picture and turn else picture,
+                "image": str(100 + number) if shared_image and turn else image,
             }
             lines.append("\t".join(row[column] for column in COLUMNS))
     root.mkdir(parents=True, exist_ok=True)
@@ -89,12 +89,12 @@ def test_prompts_follow_the_originals_script(tmp_path: Path) -> None:
         f"Look closely.\nHow many, 0?\nA. one\nB. two\nC. three\n{OPTION_LETTER}"
     )
     assert second.prompt.startswith("How many, 1?\nA. one")
-    assert first.image_bytes == b"picture 0"
+    assert first.image_bytes == b"image 0"
 
 
-def test_a_rotation_may_point_to_the_picture_of_another_row(tmp_path: Path) -> None:
+def test_a_rotation_may_point_to_the_image_of_another_row(tmp_path: Path) -> None:
     plain = BENCHMARK.read(write(tmp_path / "a"))
-    pointed = BENCHMARK.read(write(tmp_path / "b", shared_picture=True))
+    pointed = BENCHMARK.read(write(tmp_path / "b", shared_image=True))
     assert [q.image_bytes for q in plain] == [q.image_bytes for q in pointed]
 
 
@@ -132,8 +132,8 @@ def test_damage_is_named(tmp_path: Path) -> None:
     path.write_text(text.replace("\n101\t", "\nx\t"))
     with pytest.raises(DataError, match=r"tsv:3: index 'x'"):
         BENCHMARK.read(tmp_path)
-    picture = base64.b64encode(b"picture 1").decode()
-    path.write_text(text.replace(picture, "%%%"))
+    image = base64.b64encode(b"image 1").decode()
+    path.write_text(text.replace(image, "%%%"))
     with pytest.raises(DataError, match=r"tsv:3: image is not base64"):
         BENCHMARK.read(tmp_path)
     path.unlink()

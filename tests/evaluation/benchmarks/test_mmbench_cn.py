@@ -37,11 +37,11 @@ def write(root: Path) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     columns = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image",
                "source", "l2-category", "comment", "split"]  # fmt: skip
-    picture = base64.b64encode(b"picture").decode()
+    image = base64.b64encode(b"image").decode()
     lines = ["\t".join(columns)]
     for turn, (options, answer) in enumerate((((RED, BLUE), "A"), ((BLUE, RED), "B"))):
         cells = [str(7 + turn * 1_000_000), "\u4ec0\u4e48?", "nan", *options, "", "", answer]
-        lines.append("\t".join([*cells, "color", picture, "s", "wide", "", "dev"]))
+        lines.append("\t".join([*cells, "color", image, "s", "wide", "", "dev"]))
     (root / BENCHMARK.table).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 

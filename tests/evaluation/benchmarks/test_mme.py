@@ -34,14 +34,12 @@ def test_answers_are_read_as_the_official_tool_reads_them(raw: str, answer: str)
     assert BENCHMARK.parse(raw, None) == answer  # type: ignore[arg-type] # reads no question
 
 
-def write(
-    root: Path, subtasks: tuple[str, ...] = ("existence", "count"), pictures: int = 4
-) -> Path:
+def write(root: Path, subtasks: tuple[str, ...] = ("existence", "count"), images: int = 4) -> Path:
     rows = []
     for subtask in subtasks:
         folder = root / "MME_Benchmark_release_version" / subtask
         folder.mkdir(parents=True, exist_ok=True)
-        for n in range(pictures):
+        for n in range(images):
             # Some files have two spaces before the official line.
             (folder / f"{n:04d}.txt").write_text(
                 f"Is it {n}? Please answer yes or no.\tYes\n"
@@ -62,7 +60,7 @@ def write(
     return root
 
 
-def test_two_questions_share_a_picture_and_not_an_id(tmp_path: Path) -> None:
+def test_two_questions_share_an_image_and_not_an_id(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     assert len({q.id for q in questions}) == 16
     assert len({q.cluster for q in questions}) == 8
@@ -71,7 +69,7 @@ def test_two_questions_share_a_picture_and_not_an_id(tmp_path: Path) -> None:
 
 def test_accuracy_and_accuracy_plus(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
-    # Existence all right: 200. Count always yes: accuracy 50, no picture with both right.
+    # Existence all right: 200. Count always yes: accuracy 50, no image with both right.
     raws = {q.id: q.target if q.meta["subtask"] == "existence" else "Yes" for q in questions}
     scores = summarise(BENCHMARK, predict(BENCHMARK, questions, raws))
     assert scores.details["existence"] == 200.0
@@ -84,7 +82,7 @@ def test_accuracy_and_accuracy_plus(tmp_path: Path) -> None:
 
 
 def test_half_a_pair_gives_accuracy_but_no_plus(tmp_path: Path) -> None:
-    questions = BENCHMARK.read(write(tmp_path, ("color",), pictures=2))
+    questions = BENCHMARK.read(write(tmp_path, ("color",), images=2))
     raws = {q.id: q.target for q in questions}
     raws[questions[0].id] = "maybe"
     scores = summarise(BENCHMARK, predict(BENCHMARK, questions, raws))
@@ -100,7 +98,7 @@ def test_cognition_is_apart_from_the_headline(tmp_path: Path) -> None:
     assert scores.details["cognition"] == 50.0
 
 
-def test_a_picture_with_one_question_is_told(tmp_path: Path) -> None:
+def test_an_image_with_one_question_is_told(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))[1:]
     scores = summarise(
         BENCHMARK, predict(BENCHMARK, questions, {q.id: q.target for q in questions})
@@ -109,7 +107,7 @@ def test_a_picture_with_one_question_is_told(tmp_path: Path) -> None:
 
 
 def test_the_nested_layout_of_some_subtasks_is_read(tmp_path: Path) -> None:
-    write(tmp_path, ("posters",), pictures=1)
+    write(tmp_path, ("posters",), images=1)
     folder = tmp_path / "MME_Benchmark_release_version" / "posters"
     (folder / "images").mkdir()
     (folder / "questions_answers_YN").mkdir()

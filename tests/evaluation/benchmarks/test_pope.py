@@ -39,7 +39,7 @@ def test_answers_are_read_as_the_original_reads_them(raw: str, answer: str) -> N
 
 
 def write(root: Path, per_split: int = 4, order: int = 1, with_prompts: bool = True) -> Path:
-    """Splits that ask about the same pictures; even numbers are present."""
+    """Splits that ask about the same images; even numbers are present."""
     root.mkdir(parents=True, exist_ok=True)
     prompts = []
     for split in SPLITS:

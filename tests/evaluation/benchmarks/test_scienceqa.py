@@ -119,7 +119,7 @@ def test_the_prompt_is_the_same_without_the_originals_file(tmp_path: Path) -> No
     ]
 
 
-def test_the_headline_is_of_questions_with_a_picture(tmp_path: Path) -> None:
+def test_the_headline_is_of_questions_with_an_image(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     scores = summarise(BENCHMARK, predict(BENCHMARK, questions, dict.fromkeys(TEST, "B")))
     assert scores.headline_percent == pytest.approx(100 * 2 / 3)
@@ -149,19 +149,19 @@ def test_a_missing_answer_leaves_img_and_is_wrong_elsewhere(tmp_path: Path) -> N
     assert "incomplete: 2 of 5 answers are missing and are left out of the score" in scores.note
 
 
-def test_without_an_answer_on_a_picture_the_score_is_zero(tmp_path: Path) -> None:
+def test_without_an_answer_on_an_image_the_score_is_zero(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     scores = summarise(BENCHMARK, predict(BENCHMARK, questions, {"4": "B"}))
     assert (scores.headline_percent, scores.num_missing) == (0.0, 4)
 
 
-def test_without_a_question_on_a_picture_there_is_no_score(tmp_path: Path) -> None:
+def test_without_a_question_on_an_image_there_is_no_score(tmp_path: Path) -> None:
     questions = [q for q in BENCHMARK.read(write(tmp_path)) if q.image_path is None]
     with pytest.raises(DataError, match="none of the 2 questions counts"):
         summarise(BENCHMARK, predict(BENCHMARK, questions, {"4": "B"}))
 
 
-def test_two_models_are_compared_on_questions_with_a_picture(tmp_path: Path) -> None:
+def test_two_models_are_compared_on_questions_with_an_image(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     right = {question.id: question.target for question in questions}
     for name, raws in (("a", right), ("b", {**right, "5": "A", "11": "x"})):

@@ -1,4 +1,4 @@
-"""TextVQA: the join on picture and question, both sides normalised."""
+"""TextVQA: the join on image and question, both sides normalised."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def write(root: Path) -> Path:
     (root / "TextVQA_0.5.1_val.json").write_text(json.dumps({"data": data}))
     rows = [
         {
-            "question_id": "abc",  # the original writes the picture's id here
+            "question_id": "abc",  # the original writes the image's id here
             "image": "abc.jpg",
             "text": f"{text}\nReference OCR token: D\n{SHORT_ANSWER}",
         }
@@ -66,7 +66,7 @@ def write(root: Path) -> Path:
     return root
 
 
-def test_rows_join_on_picture_and_question(tmp_path: Path) -> None:
+def test_rows_join_on_image_and_question(tmp_path: Path) -> None:
     questions = BENCHMARK.read(write(tmp_path))
     assert [(q.id, q.target[0]) for q in questions] == [("8", "1999"), ("7", "dakota")]
     assert questions[0].prompt == f"what year?\nReference OCR token: D\n{SHORT_ANSWER}"

@@ -43,7 +43,7 @@ MEASURE = measuring("""
     inside: labels.every(each => each.left >= chart.left - 1 && each.right <= chart.right + 1),
     scripts: document.scripts.length,
     cards: document.querySelectorAll(".card").length,
-    pictures: [...document.images].map(each => each.naturalWidth),
+    images: [...document.images].map(each => each.naturalWidth),
     said: [...document.querySelectorAll(".said")].map(each => each.textContent),
     text: document.body.innerText,
   };
@@ -60,7 +60,7 @@ def write_result(
     blind: bool = True,
     **changes: Any,
 ) -> Path:
-    """A result folder as `evaluate` writes it: yes-questions, two on a picture."""
+    """A result folder as `evaluate` writes it: yes-questions, two on an image."""
     folder.mkdir(parents=True)
     benchmark = get_benchmark(benchmark_name)
     meta = {"pope": {"split": "random"}, "mme": {"subtask": "existence"}}.get(benchmark_name, {})
@@ -101,7 +101,7 @@ def test_scores_controls_and_published_figures_stand_on_it(tmp_path: Path) -> No
     )
     scores = json.loads((tmp_path / "gqa" / SCORES).read_text())
     assert f"{scores['ci_low']:.1f} to {scores['ci_high']:.1f}" in text
-    assert "+66.7" in text  # 8 of 12 right, none blind
+    assert "+66.7" in text  # 8 of 12 right, none with another image
     for part in ("62.0", "57.5", "85.9", "Qwen-VL-Chat", '<svg class="radar"'):
         assert part in text
     assert "75.5" in text  # 1510.7 of 2000
@@ -129,11 +129,11 @@ def test_a_score_that_is_not_comparable_never_stands_beside_published_ones(tmp_p
 
 def test_text_only_control_is_read_or_computed(tmp_path: Path) -> None:
     folder = write_result(tmp_path / "gqa")
-    assert "text only" not in page(tmp_path, folder)
+    assert "no image" not in page(tmp_path, folder)
     shutil.copy(folder / BLIND_PREDICTIONS, folder / "predictions_text_only.jsonl")
     text = page(tmp_path, folder)
-    assert "text only: no picture" in text
-    assert text.count("+66.7") == 2  # the same answers as blind
+    assert '<td data-name="no image">' in text
+    assert text.count("+66.7") == 2  # the same answers as with another image
     recorded = write_result(
         tmp_path / "recorded", text_only_percent=31.4, text_only_difference_percent=35.3
     )
@@ -172,21 +172,21 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
         write_report([broken], tmp_path / "r.html", "m")
 
 
-def test_pictures_come_from_the_raw_folder_and_broken_ones_are_said(
+def test_images_come_from_the_raw_folder_and_broken_ones_are_said(
     tmp_path: Path, gqa_root: Path
 ) -> None:
     folder = write_result(tmp_path / "gqa")
-    pictures = gqa_root / "eval" / "gqa" / "images"
-    (pictures / "n0.jpg").write_bytes(b"no picture")
-    (pictures / "n1.jpg").unlink()
+    images = gqa_root / "eval" / "gqa" / "images"
+    (images / "n0.jpg").write_bytes(b"no image")
+    (images / "n1.jpg").unlink()
     text = page(tmp_path, folder, raw_root=gqa_root, num_answers=12)
     assert text.count("data:image/png;base64,") == 8
-    assert text.count("is no picture that can be decoded") == 2
+    assert text.count("is no image that can be decoded") == 2
     assert text.count("no such image") == 2
     without = page(tmp_path, folder)
-    assert without.count("picture not shown: no raw folder was given") == 8
+    assert without.count("image not shown: no raw folder was given") == 8
     lost = page(tmp_path, folder, raw_root=tmp_path / "nowhere")
-    assert "picture not shown: " in lost
+    assert "image not shown: " in lost
     assert "file missing" in lost
 
 
@@ -257,8 +257,8 @@ def test_a_browser_draws_the_page_and_runs_nothing_of_it(
     assert found["out"] == []
     assert found["inside"]
     assert found["cards"] == 12 * count
-    assert len(found["pictures"]) == 12 * len(range(0, count, 4))
-    assert all(found["pictures"])
+    assert len(found["images"]) == 12 * len(range(0, count, 4))
+    assert all(found["images"])
     assert f"yes {ACT}" in found["said"]
     assert CHINESE * 80 in found["said"]
     for part in ("Scores and controls", "LLaVA-Bench (in the Wild) 0", "(empty)", "no answer"):

@@ -32,7 +32,7 @@ def results(
     count: int = 60,
     backwards: bool = False,
 ) -> Path:
-    """A folder of answers to yes-questions, two on a picture."""
+    """A folder of answers to yes-questions, two on an image."""
     folder.mkdir(parents=True)
     meta = {"split": "random"} if benchmark == "pope" else {}
     questions = [

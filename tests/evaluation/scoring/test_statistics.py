@@ -49,12 +49,12 @@ def test_a_perfect_score_is_not_certain() -> None:
     assert found.low == pytest.approx(100 / (1 + 2.093**2 / 20), abs=0.01)  # 82.0
     nothing = interval(counts_of(np.zeros(20)), mean_percent)
     assert (nothing.low, nothing.high) == (0.0, pytest.approx(100 - found.low))
-    # Right answers to five questions on each of the 20 pictures say no more than that.
+    # Right answers to five questions on each of the 20 images say no more than that.
     alike = interval(counts_of(np.full(20, 5.0), np.full(20, 5.0)), mean_percent)
     assert (alike.low, alike.high) == (found.low, 100.0)
 
 
-def test_one_picture_says_nothing_of_others() -> None:
+def test_one_image_says_nothing_of_others() -> None:
     found = interval(counts_of(np.array([3.0]), np.array([4.0])), mean_percent)
     assert (found.low, found.value, found.high) == (0.0, 75.0, 100.0)
     one, other = counts_of(np.array([1.0])), counts_of(np.array([0.0]))
@@ -92,7 +92,7 @@ def two_subtasks(totals: FloatArray) -> FloatArray:
 
 
 def subtasks(first: int, second: int, ignored: int = 0) -> Counts:
-    """`first` and `second` pictures, every third of them wrong, and some of a subtask that is not
+    """`first` and `second` images, every third of them wrong, and some of a subtask that is not
     counted."""
     rows = [[float(n % 3 > 0), 1.0, 0.0, 0.0, 0.0] for n in range(first)]
     rows += [[0.0, 0.0, float(n % 3 > 0), 1.0, 0.0] for n in range(second)]
@@ -109,13 +109,13 @@ def test_strata_keep_their_sizes() -> None:
     assert found.high - found.low == pytest.approx(2 * 1.98 * error, rel=0.06)
 
 
-def test_pictures_that_are_not_counted_change_nothing() -> None:
+def test_images_that_are_not_counted_change_nothing() -> None:
     alone = interval(subtasks(4, 5), two_subtasks)
     beside = interval(subtasks(4, 5, ignored=40), two_subtasks)
     assert beside == alone
 
 
-def test_subtasks_of_one_picture_are_put_together() -> None:
+def test_subtasks_of_one_image_are_put_together() -> None:
     found = interval(subtasks(1, 12), two_subtasks)
     assert found.low < found.value < found.high
     both = interval(subtasks(1, 1), two_subtasks)
@@ -153,7 +153,7 @@ def test_comparison_of_equal_answers_finds_nothing_and_still_bounds_what_may_be(
     scores = counts_of((np.arange(100) % 3 > 0).astype(float))
     same = compare(scores, scores, mean_percent)
     assert (same.difference, same.p_value) == (0.0, 1.0)
-    # Of 100 pictures none differs: up to 3.6% of all pictures may (Clopper and Pearson).
+    # Of 100 images none differs: up to 3.6% of all images may (Clopper and Pearson).
     assert same.high == -same.low == pytest.approx(100 * (1 - 0.025**0.01))
 
 

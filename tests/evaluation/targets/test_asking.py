@@ -28,12 +28,12 @@ def test_answers_are_joined_by_id_and_progress_is_told(fake_target: Any) -> None
     passes = {"plain": questions(10), "blind": questions(10)}
     raws = ask(target, passes, 4, on_progress=lambda done, total: steps.append((done, total)))
     assert raws["plain"] == raws["blind"] == {str(n): f"answer {n}" for n in range(10)}
-    # 8, 6 and 6 questions on three pictures, each beginning a batch of its own.
+    # 8, 6 and 6 questions on three images, each beginning a batch of its own.
     assert [done for done, _ in steps] == [0, 4, 8, 12, 14, 18, 20]
     assert {total for _, total in steps} == {20}
 
 
-def test_both_passes_of_a_picture_are_asked_in_one_batch(fake_target: Any) -> None:
+def test_both_passes_of_an_image_are_asked_in_one_batch(fake_target: Any) -> None:
     class Batches:
         def __init__(self) -> None:
             self.sizes: list[set[str]] = []
@@ -48,7 +48,7 @@ def test_both_passes_of_a_picture_are_asked_in_one_batch(fake_target: Any) -> No
     ]
     raws = ask(target, {"plain": questions(9), "blind": shuffled}, 6)
     assert len(target.sizes) == 3
-    assert all(len(pictures) == 1 for pictures in target.sizes)
+    assert all(len(images) == 1 for images in target.sizes)
     assert raws["plain"] == {str(n): f"/a/{n % 3}.jpg" for n in range(9)}
     assert raws["blind"] == {str(n): f"/a/{(n + 1) % 3}.jpg" for n in range(9)}
 

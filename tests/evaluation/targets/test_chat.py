@@ -23,11 +23,11 @@ def question(number: int, **changes: Any) -> Question:
 
 
 def echo(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    words, picture = parts(body)
-    return said(f" {words} {'with' if picture else 'without'} ")
+    words, image = parts(body)
+    return said(f" {words} {'with' if image else 'without'} ")
 
 
-def test_words_and_picture_arrive_and_answers_keep_their_places() -> None:
+def test_words_and_image_arrive_and_answers_keep_their_places() -> None:
     with tiny_api(echo) as (url, asked):
         target = ChatTarget(url)
         found = target.answer([question(1), question(2, image_bytes=None)])

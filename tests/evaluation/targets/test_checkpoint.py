@@ -17,14 +17,14 @@ from components.evaluation.targets.checkpoint import CheckpointTarget
 
 
 def asked(folder: Path) -> list[Question]:
-    """Questions of several lengths, with and without pictures, on files and on bytes."""
-    pictures = sorted((folder / "eval" / "gqa" / "images").glob("*.jpg"))
+    """Questions of several lengths, with and without images, on files and on bytes."""
+    images = sorted((folder / "eval" / "gqa" / "images").glob("*.jpg"))
     questions = [
-        Question(str(n), "gqa", "Is there a dog? " * (1 + n % 4), "yes", str(pictures[n % 3]))
+        Question(str(n), "gqa", "Is there a dog? " * (1 + n % 4), "yes", str(images[n % 3]))
         for n in range(9)
     ]
     questions.append(Question("text", "gqa", "Is there a cat?", "yes"))
-    questions.append(Question("b", "gqa", "?", "A", image_bytes=pictures[1].read_bytes()))
+    questions.append(Question("b", "gqa", "?", "A", image_bytes=images[1].read_bytes()))
     lengths = (6, 3)
     return [dataclasses.replace(q, max_new_tokens=lengths[n % 2]) for n, q in enumerate(questions)]
 
@@ -37,11 +37,11 @@ def test_batches_answer_as_single_questions(tiny_checkpoint: Path, gqa_root: Pat
     assert all(answer is not None and answer == answer.strip() for answer in batched)
 
 
-def test_a_broken_picture_costs_one_answer(
+def test_a_broken_image_costs_one_answer(
     tiny_checkpoint: Path, gqa_root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = gqa_root / "eval" / "gqa" / "images"
-    (folder / "n0.jpg").write_bytes(b"not a picture")
+    (folder / "n0.jpg").write_bytes(b"not an image")
     (folder / "n1.jpg").unlink()
     target = CheckpointTarget(tiny_checkpoint, device="cpu", batch_size=4)
     config = EvaluationConfig(bootstrap_samples=100, blind_control=False)
@@ -53,7 +53,7 @@ def test_a_broken_picture_costs_one_answer(
     assert "n0.jpg" in caplog.text
 
 
-def test_pictures_are_decoded_once(
+def test_images_are_decoded_once(
     tiny_checkpoint: Path, gqa_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from components.evaluation.targets import checkpoint as targets

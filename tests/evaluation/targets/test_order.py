@@ -1,4 +1,4 @@
-"""Batches: every question once, a picture in one batch, the longest first."""
+"""Batches: every question once, an image in one batch, the longest first."""
 
 import random
 
@@ -10,7 +10,7 @@ from components.evaluation.targets.order import batches
 
 QUESTIONS = st.lists(
     st.builds(
-        lambda length, picture, limit: ("?" * length, picture, limit),
+        lambda length, image, limit: ("?" * length, image, limit),
         st.integers(0, 80),
         st.one_of(st.none(), st.integers(0, 6)),
         st.sampled_from([16, 128]),
@@ -40,7 +40,7 @@ def test_every_question_is_in_one_batch_of_one_decoding_length(
 
 
 @given(QUESTIONS, st.integers(1, 9))
-def test_a_picture_is_split_only_where_it_does_not_fit(
+def test_an_image_is_split_only_where_it_does_not_fit(
     parts: list[tuple[str, int | None, int]], size: int
 ) -> None:
     questions = made(parts)

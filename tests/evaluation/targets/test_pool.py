@@ -68,10 +68,10 @@ def pool(
 
 
 def chunks(count: int, folder: Path) -> list[list[Question]]:
-    picture = folder / "picture.jpg"
-    picture.write_bytes(b"12345")
+    image = folder / "image.jpg"
+    image.write_bytes(b"12345")
     return [
-        [Question(f"{c}.{n}", "gqa", "?", "", str(picture)) for n in range(3)] for c in range(count)
+        [Question(f"{c}.{n}", "gqa", "?", "", str(image)) for n in range(3)] for c in range(count)
     ]
 
 
@@ -85,7 +85,7 @@ def test_every_chunk_is_answered_and_actors_are_shared(cluster: None, tmp_path: 
     for place, answers in first.items():
         words = [str(answer).split() for answer in answers]
         assert [w[0] for w in words] == [q.id for q in asked[place]]
-        assert {w[1] for w in words} == {"5"}  # the picture travelled with its question
+        assert {w[1] for w in words} == {"5"}  # the image travelled with its question
     (process,) = {str(a).split()[2] for answers in first.values() for a in answers}
     # A second step of the same model finds the same process.
     second = pool("sha256:shared", one).answer(asked[0])
@@ -156,10 +156,10 @@ def test_actors_answer_as_the_checkpoint_itself(
     from components.evaluation.targets.checkpoint import CheckpointTarget
     from components.evaluation.targets.pool import PoolTarget, checkpoint_target
 
-    pictures = sorted((gqa_root / "eval" / "gqa" / "images").glob("*.jpg"))
+    images = sorted((gqa_root / "eval" / "gqa" / "images").glob("*.jpg"))
     asked = [
-        Question(str(n), "gqa", "Is there a dog? " * n, "", str(picture), max_new_tokens=4)
-        for n, picture in enumerate(pictures)
+        Question(str(n), "gqa", "Is there a dog? " * n, "", str(image), max_new_tokens=4)
+        for n, image in enumerate(images)
     ]
     one = CONFIG.with_(num_actors=1, cpus_per_actor=1.0)
     answers = PoolTarget(checkpoint_target(str(tiny_checkpoint), one), "tiny", one).answer(asked)

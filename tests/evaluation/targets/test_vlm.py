@@ -21,7 +21,7 @@ LENGTHS = (6, 3)
 
 
 def square(shade: int) -> bytes:
-    """A picture of the tower's own size: no two ways of resizing can differ."""
+    """An image of the tower's own size: no two ways of resizing can differ."""
     file = BytesIO()
     Image.effect_noise((SIDE, SIDE), shade).convert("RGB").save(file, "PNG")
     return file.getvalue()
@@ -94,7 +94,7 @@ def test_a_model_without_a_template_gets_the_words_as_they_are(
     alone = TransformersTarget(instructblip, device="cpu", batch_size=1)
     assert batched == [alone.answer([question])[0] for question in shown]
     assert all(answer is not None for answer in batched)
-    broken = dataclasses.replace(shown[0], image_bytes=b"no picture")
+    broken = dataclasses.replace(shown[0], image_bytes=b"no image")
     with caplog.at_level(logging.WARNING):
         assert alone.answer([broken]) == [None]
     assert "gqa 1 is left without an answer" in caplog.text

@@ -41,7 +41,7 @@ def small_files(folder: Path) -> dict[str, bytes]:
 
 
 def logits(model: LlavaForConditionalGeneration) -> Tensor:
-    """Logits of the base's tokens for a prompt with a picture."""
+    """Logits of the base's tokens for a prompt with an image."""
     image = model.config.image_token_id
     ids = torch.tensor([[1, 270, image, image, image, image, 271]])
     pixels = torch.linspace(-1, 1, 3 * 28 * 28).view(1, 3, 28, 28)

@@ -155,7 +155,7 @@ def test_plain_transformers_reads_the_hub_layout(folder: Path, tmp_path: Path) -
     assert processor.tokenizer(text).input_ids == ours.tokenizer(text).input_ids
 
 
-def test_the_picture_settings_come_from_the_hub_folder(
+def test_the_image_settings_come_from_the_hub_folder(
     foreign: Foreign, image_spec: ImageSpec, tmp_path: Path
 ) -> None:
     theirs = foreign("llava-hf")
@@ -165,7 +165,7 @@ def test_the_picture_settings_come_from_the_hub_folder(
     path.write_text(json.dumps({**values, "do_pad": False}))
     assert load_checkpoint(import_model(theirs, tmp_path / "cut")).image_spec.aspect == "crop"
     path.write_text(json.dumps({**values, "crop_size": {"height": 14, "width": 14}}))
-    with pytest.raises(CheckpointError, match="pictures of 14 px"):
+    with pytest.raises(CheckpointError, match="images of 14 px"):
         import_model(theirs, tmp_path / "other")
 
 

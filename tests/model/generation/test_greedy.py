@@ -106,7 +106,7 @@ def test_repeated_image_tokens_are_left_as_they_are(
     assert greedy(loaded, repeated, pixels[:1], NEW) == greedy(loaded, ids[:1], pixels[:1], NEW)
 
 
-def test_pictures_and_image_tokens_must_agree(
+def test_images_and_image_tokens_must_agree(
     loaded: Loaded, prompts: tuple[list[list[int]], list[Tensor | None]]
 ) -> None:
     ids, pixels = prompts
@@ -121,7 +121,7 @@ def test_pictures_and_image_tokens_must_agree(
 
 @pytest.fixture
 def asked(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
-    """Questions that share a long system sentence, some a picture, one no picture at all."""
+    """Questions that share a long system sentence, some an image, one no image at all."""
     image, generator = loaded.image_token_id, torch.Generator().manual_seed(9)
     pixels = torch.randint(0, 256, (3, 3, 28, 28), generator=generator, dtype=torch.uint8)
     places = [0, 0, 0, 1, 1, 2, None, 0, 2]
@@ -129,7 +129,7 @@ def asked(loaded: Loaded) -> tuple[list[list[int]], list[Tensor | None]]:
     for number, place in enumerate(places):
         question = torch.randint(262, 300, (3 + number % 3,), generator=generator).tolist()
         ids.append([*range(262, 282), *([] if place is None else [image]), 270, *question])
-    # Equal pictures in other tensors are one picture too.
+    # Equal images in other tensors are one image too.
     return ids, [None if place is None else pixels[place].clone() for place in places]
 
 
@@ -176,7 +176,7 @@ def test_prefill_gives_the_states_of_single_rows(
             torch.testing.assert_close(state, alone[0], rtol=0, atol=1e-12)
 
 
-def test_the_tower_runs_once_per_picture(
+def test_the_tower_runs_once_per_image(
     loaded: Loaded,
     asked: tuple[list[list[int]], list[Tensor | None]],
     monkeypatch: pytest.MonkeyPatch,

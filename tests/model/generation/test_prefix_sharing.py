@@ -20,15 +20,15 @@ def put_together(levels: list[Level]) -> list[list[int]]:
     return rows
 
 
-def prompt(picture: int, question: list[int], system: int = 30, patches: int = 36) -> list[int]:
+def prompt(image: int, question: list[int], system: int = 30, patches: int = 36) -> list[int]:
     return [
         *range(system),
-        *(-1 - picture * patches - patch for patch in range(patches)),
+        *(-1 - image * patches - patch for patch in range(patches)),
         *question,
     ]
 
 
-def test_system_sentence_and_pictures_are_computed_once() -> None:
+def test_system_sentence_and_images_are_computed_once() -> None:
     labels = [number // 4 for number in range(64)]
     rows = [prompt(label, [100 + number, 5, 6]) for number, label in enumerate(labels)]
     first, second, third = share(rows, labels)
@@ -39,7 +39,7 @@ def test_system_sentence_and_pictures_are_computed_once() -> None:
     assert put_together([first, second, third]) == rows
 
 
-def test_the_beginning_of_a_question_is_shared_where_all_on_the_picture_have_it() -> None:
+def test_the_beginning_of_a_question_is_shared_where_all_on_the_image_have_it() -> None:
     labels = [number // 8 for number in range(64)]
     rows = [prompt(label, [7] * 20 + [number % 8]) for number, label in enumerate(labels)]
     levels = share(rows, labels)
@@ -47,7 +47,7 @@ def test_the_beginning_of_a_question_is_shared_where_all_on_the_picture_have_it(
     assert put_together(levels) == rows
 
 
-def test_a_picture_with_one_question_does_not_pad_the_others() -> None:
+def test_an_image_with_one_question_does_not_pad_the_others() -> None:
     labels = [*(number // 4 for number in range(60)), 15]
     rows = [prompt(label, [number, *[5] * 19]) for number, label in enumerate(labels[:-1])]
     rows.append(prompt(15, [9] * 20))
@@ -75,10 +75,10 @@ def test_pieces_make_the_rows_and_cost_no_more(data: st.DataObject) -> None:
     number = st.integers(0, 3)
     beginning = st.lists(number, max_size=40)
     system = data.draw(beginning)
-    pictures = data.draw(st.lists(beginning, min_size=1, max_size=4))
-    labels = data.draw(st.lists(st.integers(0, len(pictures) - 1), min_size=1, max_size=40))
+    images = data.draw(st.lists(beginning, min_size=1, max_size=4))
+    labels = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=40))
     rows = [
-        [*system, *pictures[label], *data.draw(st.lists(number, min_size=1, max_size=5))]
+        [*system, *images[label], *data.draw(st.lists(number, min_size=1, max_size=5))]
         for label in labels
     ]
     with pytest.MonkeyPatch.context() as patch:

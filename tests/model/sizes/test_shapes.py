@@ -176,7 +176,7 @@ def test_published_sizes(tmp_path: Path) -> None:
 def test_published_arithmetic(
     language: dict[str, Any], stage_1: float, stage_2: float, tmp_path: Path
 ) -> None:
-    # Means of 610 and 790 tokens (34 and 249 of text), 624,610 pictures in 665,298 samples. What
+    # Means of 610 and 790 tokens (34 and 249 of text), 624,610 images in 665,298 samples. What
     # is supervised was left open in these figures; the head is below 2 percent of the work.
     shapes = _shapes(tmp_path, language)
     first = flops_per_sample(shapes, ("connector",), 610, 34)
@@ -281,7 +281,7 @@ def _shapes(root: Path, language: dict[str, Any], num_tokens: int | None = None)
 
 
 def _batch(parts: LlavaParts) -> tuple[dict[str, Any], int, int]:
-    """One row of 64 tokens (no filler), a picture in front and the last 20 supervised."""
+    """One row of 64 tokens (no filler), an image in front and the last 20 supervised."""
     patches = patches_per_image(parts.model.config)
     ids = torch.full((1, 64), 5)
     ids[0, :patches] = parts.image_token_id

@@ -42,32 +42,32 @@ def test_a_conversation_alternates_and_ends_with_the_question() -> None:
     assert found.image is None
 
 
-def test_parts_are_joined_and_the_picture_is_taken_out(picture: bytes) -> None:
-    found = read(user(text("What is"), image(picture), text("this?")))
+def test_parts_are_joined_and_the_image_is_taken_out(image_bytes: bytes) -> None:
+    found = read(user(text("What is"), image(image_bytes), text("this?")))
     assert found.turns == [Turn("human", "What is\nthis?")]
-    assert found.image == picture
+    assert found.image == image_bytes
 
 
-def test_a_picture_of_a_later_message_counts_for_the_conversation(picture: bytes) -> None:
+def test_an_image_of_a_later_message_counts_for_the_conversation(image_bytes: bytes) -> None:
     found = read(
         user("Hello"),
         {"role": "assistant", "content": "Hi."},
-        user(image(picture), text("What is this?")),
+        user(image(image_bytes), text("What is this?")),
     )
-    assert found.image == picture
+    assert found.image == image_bytes
 
 
-def test_a_served_question_has_the_turns_that_training_gives(picture: bytes) -> None:
+def test_a_served_question_has_the_turns_that_training_gives(image_bytes: bytes) -> None:
     asked = [
         {"role": "system", "content": " Be brief. "},
-        user(text(" What is"), image(picture), text("this? ")),
+        user(text(" What is"), image(image_bytes), text("this? ")),
         {"role": "assistant", "content": "\ta cat "},
         user("Why?\n"),
     ]
     row = {"messages": [*asked, {"role": "assistant", "content": "It purrs."}]}
     record, found = parse_messages(row, "mine"), read(*asked)
     assert tuple(found.turns) == record.turns[:-1]
-    assert found.image == record.image_bytes == picture
+    assert found.image == record.image_bytes == image_bytes
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
@@ -80,9 +80,9 @@ def test_neighbours_of_one_role_are_merged() -> None:
     assert read(user("One."), user("Two?")).turns == [Turn("human", "One.\nTwo?")]
 
 
-def test_two_pictures_are_refused_with_advice(picture: bytes) -> None:
+def test_two_images_are_refused_with_advice(image_bytes: bytes) -> None:
     with pytest.raises(RequestRefused, match="one image per conversation") as refused:
-        read(user(image(picture), image(picture), text("Which?")))
+        read(user(image(image_bytes), image(image_bytes), text("Which?")))
     assert refused.value.code == "too_many_images"
 
 
@@ -104,10 +104,10 @@ def test_what_cannot_be_rendered_is_refused(messages: list[dict[str, Any]], said
         read(*messages)
 
 
-def test_a_picture_alone_and_a_picture_by_the_assistant_are_refused(picture: bytes) -> None:
+def test_an_image_alone_and_an_image_by_the_assistant_are_refused(image_bytes: bytes) -> None:
     with pytest.raises(RequestRefused, match="without a question"):
-        read({"role": "user", "content": [image(picture)]})
-    shown = {"role": "assistant", "content": [text("Look"), image(picture)]}
+        read({"role": "user", "content": [image(image_bytes)]})
+    shown = {"role": "assistant", "content": [text("Look"), image(image_bytes)]}
     with pytest.raises(RequestRefused, match="only user messages"):
         read(user("Hello"), shown, user("What?"))
 
@@ -156,7 +156,7 @@ def test_the_media_type_may_be_absent_or_carry_parameters() -> None:
     ],
     ids=lambda value: value[:40],
 )
-def test_what_is_not_an_embedded_picture_is_refused(url: str, said: str) -> None:
+def test_what_is_not_an_embedded_image_is_refused(url: str, said: str) -> None:
     with pytest.raises(RequestRefused) as refused:
         read(user(text("What is this?"), {"type": "image_url", "image_url": {"url": url}}))
     assert refused.value.status == 400

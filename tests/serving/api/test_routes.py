@@ -45,19 +45,19 @@ def client(url: str) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
 
-def about(picture: bytes, question: str = "What is it?") -> list[dict[str, Any]]:
-    picture_url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+def about(image_bytes: bytes, question: str = "What is it?") -> list[dict[str, Any]]:
+    image_url = f"data:image/jpeg;base64,{base64.b64encode(image_bytes).decode()}"
     parts = [
         {"type": "text", "text": question},
-        {"type": "image_url", "image_url": {"url": picture_url}},
+        {"type": "image_url", "image_url": {"url": image_url}},
     ]
     return [{"role": "user", "content": parts}]
 
 
 def test_the_openai_client_gets_the_same_answer_plain_and_streamed(
-    client: openai.OpenAI, picture: bytes
+    client: openai.OpenAI, image_bytes: bytes
 ) -> None:
-    asked: dict[str, Any] = {"model": "pocket", "messages": about(picture), "max_tokens": 30}
+    asked: dict[str, Any] = {"model": "pocket", "messages": about(image_bytes), "max_tokens": 30}
     plain = client.chat.completions.create(**asked)
     pieces, finish, counts = [], None, None
     options = {"include_usage": True}
@@ -104,7 +104,7 @@ def test_a_request_may_name_the_version(client: openai.OpenAI) -> None:
         ({"temperature": "warm"}, 400, "invalid_value"),
         ({"n": 3}, 400, "unsupported_parameter"),
         ({"model": "other"}, 404, "model_not_found"),
-        ({"messages": about(b"no picture")}, 400, "invalid_image"),
+        ({"messages": about(b"no image")}, 400, "invalid_image"),
         ({"messages": about(b"x" * 90_000)}, 413, "request_too_large"),
         (
             {"messages": [{"role": "user", "content": "word " * 400}]},
@@ -112,7 +112,7 @@ def test_a_request_may_name_the_version(client: openai.OpenAI) -> None:
             "context_length_exceeded",
         ),
     ],
-    ids=["no message", "type", "n", "model", "bad picture", "too large", "too long"],
+    ids=["no message", "type", "n", "model", "bad image", "too large", "too long"],
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 def test_bad_input_is_an_openai_error_with_its_status(
@@ -176,9 +176,9 @@ def test_an_error_of_the_model_is_told_plain_and_in_the_stream(
         ask(url, "What is it?", on_text=lambda _: None)
 
 
-def test_ask_plain_and_streamed(url: str, picture: bytes, tmp_path: Path) -> None:
-    file = tmp_path / "picture.jpg"
-    file.write_bytes(picture)
+def test_ask_plain_and_streamed(url: str, image_bytes: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "image.jpg"
+    file.write_bytes(image_bytes)
     pieces: list[str] = []
     plain = ask(url, "What is it?", file, max_tokens=20)
     assert ask(url, "What is it?", file, max_tokens=20, on_text=pieces.append) == plain
@@ -195,6 +195,6 @@ def test_ask_says_what_is_wrong(url: str, tmp_path: Path) -> None:
         ask("http://127.0.0.1:9", "What is it?")
     with pytest.raises(DataError, match="No such file"):
         ask(url, "What is it?", tmp_path / "absent.png")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DataError, match="expected an image file"):
         ask(url, "What is it?", tmp_path / "notes.txt")

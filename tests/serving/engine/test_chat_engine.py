@@ -50,22 +50,22 @@ def ask(engine: ChatEngine, request: ChatRequest) -> tuple[str, str, int, int]:
 
 
 def test_a_served_prompt_begins_the_training_ids_of_the_same_turn(
-    loaded: Loaded, picture: bytes
+    loaded: Loaded, image_bytes: bytes
 ) -> None:
     turns = [Turn("human", "What is <image> in </s> it?"), Turn("gpt", "An apple.")]
     segments = render(turns, loaded.template, has_image=True)
     trained = encode(segments, loaded.tokenizer, loaded.image_token_id).input_ids
-    served = LlavaPrompts(loaded).prompt(Conversation(turns[:1], picture))
+    served = LlavaPrompts(loaded).prompt(Conversation(turns[:1], image_bytes))
     assert trained[: len(served.ids)] == served.ids
     assert served.pixels is not None
-    assert (served.pixels == load_image(picture, loaded.image_spec)).all()
+    assert (served.pixels == load_image(image_bytes, loaded.image_spec)).all()
 
 
 @pytest.mark.parametrize("with_image", [False, True], ids=["text", "image"])
 def test_a_greedy_answer_is_the_one_of_evaluation(
-    engine: ChatEngine, loaded: Loaded, picture: bytes, with_image: bool
+    engine: ChatEngine, loaded: Loaded, image_bytes: bytes, with_image: bool
 ) -> None:
-    image = picture if with_image else None
+    image = image_bytes if with_image else None
     prompt = LlavaPrompts(loaded).prompt(Conversation([Turn("human", "What is it?")], image))
     pixels = None if prompt.pixels is None else torch.from_numpy(prompt.pixels)
     (ids,) = generate_greedy(loaded, [prompt.ids], embed_distinct(loaded, [pixels]), 40)
@@ -76,12 +76,12 @@ def test_a_greedy_answer_is_the_one_of_evaluation(
 
 
 def test_answers_of_a_batch_are_those_of_single_requests(
-    engine: ChatEngine, picture: bytes
+    engine: ChatEngine, image_bytes: bytes
 ) -> None:
     requests = [
-        chat("What is it?", picture),
+        chat("What is it?", image_bytes),
         chat("Hello"),
-        chat("How many are there, and of which colour?", picture, max_tokens=7),
+        chat("How many are there, and of which colour?", image_bytes, max_tokens=7),
         chat("Yes or no?", temperature=1, seed=5),
     ]
 
@@ -128,6 +128,6 @@ def test_more_than_the_context_is_refused(engine: ChatEngine) -> None:
         ask(engine, chat("Hello", max_tokens=41))
 
 
-def test_a_picture_that_breaks_off_is_refused(engine: ChatEngine, picture: bytes) -> None:
+def test_an_image_that_breaks_off_is_refused(engine: ChatEngine, image_bytes: bytes) -> None:
     with pytest.raises(RequestRefused, match="cannot be decoded"):
-        ask(engine, chat("What is it?", picture[: len(picture) // 2]))
+        ask(engine, chat("What is it?", image_bytes[: len(image_bytes) // 2]))

@@ -89,10 +89,10 @@ def replica_names() -> set[str]:
 
 
 def test_the_openai_client_gets_the_same_answer_plain_and_streamed(
-    url: str, picture: bytes
+    url: str, image_bytes: bytes
 ) -> None:
     client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
-    image_url = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    image_url = f"data:image/jpeg;base64,{base64.b64encode(image_bytes).decode()}"
     parts = [
         {"type": "text", "text": "What is it?"},
         {"type": "image_url", "image_url": {"url": image_url}},

@@ -8,7 +8,7 @@ import pytest
 from components.core.store import Store
 from components.registry.versions import Registration, Registry
 from tests.conftest import BUCKET
-from tests.evaluation.conftest import write_checkpoint, write_json, write_lines, write_picture
+from tests.evaluation.conftest import write_checkpoint, write_image, write_json, write_lines
 from tests.evaluation.tiny_api import parts, said, tiny_api
 from tests.workflows.command_line import Lavaflow
 
@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Six questions on three pictures; the first word of each is its answer."""
+    """Six questions on three images; the first word of each is its answer."""
     folder = tmp_path / "raw" / "eval" / "gqa"
     entries = {}
     for number in range(6):
@@ -33,7 +33,7 @@ def raw(tmp_path: Path) -> Path:
             "isBalanced": True,
             "types": {"structural": "query", "semantic": "obj"},
         }
-        write_picture(folder / "images" / f"n{number // 2}.jpg", 40 * number)
+        write_image(folder / "images" / f"n{number // 2}.jpg", 40 * number)
     write_json(folder / "testdev_balanced_questions.json", entries)
     return tmp_path / "raw"
 
@@ -152,7 +152,7 @@ def test_a_submission_is_answered_and_written(
         for number in range(3)
     ]
     for row in rows:
-        write_picture(folder / "test2015" / row["image"], 9 * row["question_id"])
+        write_image(folder / "test2015" / row["image"], 9 * row["question_id"])
     write_lines(folder / "llava_vqav2_mscoco_test-dev2015.jsonl", rows[:2])
     write_lines(folder / "llava_vqav2_mscoco_test2015.jsonl", rows)
     with tiny_api(lambda body: said(parts(body)[0].split()[0].upper() + ".")) as (url, asked):

@@ -66,7 +66,7 @@ def test_rescaling_leaves_the_tower_function_unchanged() -> None:
     pixels = vision.normalise(next(scenes.scene_batches(1, 2, 1, "train")).pixels)
     with torch.no_grad():
         before = tower(pixels).pooler_output
-        vision.give_unit_scale(tower, seed=1, num_pictures=8)
+        vision.give_unit_scale(tower, seed=1, num_images=8)
         # LayerNorm's epsilon is the only thing that does not scale.
         torch.testing.assert_close(tower(pixels).pooler_output, before, atol=1e-3, rtol=1e-3)
 

@@ -1,7 +1,7 @@
 """Training annotations in their official formats: VQAv2, OK-VQA, GQA, A-OKVQA, TextCaps, RefCOCO.
 
 In: a `RawFolder` to write to, the settings, a random generator per data set. Out: annotation files,
-and the pictures of GQA and TextCaps. Every scene is of the training split. Formats: VQAv2
+and the images of GQA and TextCaps. Every scene is of the training split. Formats: VQAv2
 v2_*_mscoco_train2014, OK-VQA *_mscoco_train2014, GQA train_balanced, A-OKVQA v1p0, TextCaps 0.1,
 RefCOCO refs(unc).p with COCO instances. Does not merge, repeat or add response formats: the mixture
 does, as for the real files.
@@ -57,7 +57,7 @@ def write_vqav2(
 def write_okvqa(
     folder: RawFolder, config: PocketConfig, coco: dict[int, Scene], rng: random.Random
 ) -> None:
-    """Write OK-VQA: one question to a picture, ten answers, their ids made as there."""
+    """Write OK-VQA: one question to an image, ten answers, their ids made as there."""
     asked: list[dict[str, Any]] = []
     answered: list[dict[str, Any]] = []
     for image_id, scene in coco.items():
@@ -109,11 +109,11 @@ def write_vqa_pair(
 
 
 def write_gqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write the balanced GQA training questions and their pictures."""
+    """Write the balanced GQA training questions and their images."""
     entries: dict[str, dict[str, Any]] = {}
     for number, scene in enumerate(draw_scenes(rng, config.num_gqa_images, KINDS_NO_SIGN)):
         image_id = str(2_300_000 + number)
-        folder.picture(f"gqa/images/{image_id}.jpg", scene)
+        folder.image(f"gqa/images/{image_id}.jpg", scene)
         for one in questions.ask_many(scene, rng, GQA_WEIGHTS, config.questions_per_image):
             key = f"{len(entries) + 2_000_000:08d}"
             entries[key] = gqa_entry(key, image_id, one)
@@ -123,7 +123,7 @@ def write_gqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -> No
 def write_aokvqa(
     folder: RawFolder, config: PocketConfig, coco: dict[int, Scene], rng: random.Random
 ) -> None:
-    """Write the A-OKVQA training questions: four options, the picture needed for each."""
+    """Write the A-OKVQA training questions: four options, the image needed for each."""
     rows = []
     families, weights = list(CHOICE_WEIGHTS), list(CHOICE_WEIGHTS.values())
     for image_id, scene in list(coco.items())[: config.num_choice_images]:
@@ -151,11 +151,11 @@ def write_aokvqa(
 
 
 def write_textcaps(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write the TextCaps training captions, five to a picture, and their pictures."""
+    """Write the TextCaps training captions, five to an image, and their images."""
     rows: list[dict[str, Any]] = []
     for number, scene in enumerate(draw_scenes(rng, config.num_textcaps_images, {"sign": 1.0})):
         image_id = hashlib.sha256(f"textcaps {number}".encode()).hexdigest()[:16]
-        folder.picture(f"textvqa/train_images/{image_id}.jpg", scene)
+        folder.image(f"textvqa/train_images/{image_id}.jpg", scene)
         captions = [phrases.sentence_caption(scene, rng) for _ in range(5)]
         for caption in captions:
             rows.append(
@@ -181,7 +181,7 @@ def write_textcaps(folder: RawFolder, config: PocketConfig, rng: random.Random) 
 
 
 def write_refcoco(folder: RawFolder, coco: dict[int, Scene], rng: random.Random) -> None:
-    """Write RefCOCO: up to three objects of every second picture, with phrases fitting no other."""
+    """Write RefCOCO: up to three objects of every second image, with phrases fitting no other."""
     refs: list[dict[str, Any]] = []
     images: list[dict[str, Any]] = []
     regions: list[dict[str, Any]] = []

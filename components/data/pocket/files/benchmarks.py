@@ -20,15 +20,15 @@ from components.data.pocket.config import PocketConfig
 from components.data.pocket.files.annotations import write_vqa_pair
 from components.data.pocket.files.formats import gqa_entry, vqa_rows
 from components.data.pocket.files.llava import draw_scenes
-from components.data.pocket.files.writing import RawFolder, encode_picture
+from components.data.pocket.files.writing import RawFolder, encode_image
 from components.data.pocket.questions import choices, phrases
 from components.data.pocket.questions.asked import NAMES, SIGN_QUESTIONS
 from components.data.pocket.questions.balance import (
     GQA_DECK,
     VQA_DECK,
     find,
+    images,
     kinds_for,
-    pictures,
     yes_and_no,
 )
 from components.data.pocket.questions.yes_no import presence_of
@@ -40,7 +40,7 @@ COCO_IDS = range(42, 581_930)
 LETTERS = "ABCD"
 ROTATION = 1_000_000
 NUM_POPULAR = 10
-NUM_FRUIT = (1, 2, 3, 2, 1, 2, 3, 0)  # fruit in the grocery pictures, in turn
+NUM_FRUIT = (1, 2, 3, 2, 1, 2, 3, 0)  # fruit in the grocery images, in turn
 
 MME_FAMILIES: dict[str, tuple[str, ...]] = {  # subtask -> families, in turn
     "existence": ("presence",),
@@ -69,7 +69,7 @@ MMBENCH_COLUMNS = (
 
 
 def write_pope(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write POPE: per picture one object that is there and, in each split, one that is not."""
+    """Write POPE: per image one object that is there and, in each split, one that is not."""
     ids = rng.sample(COCO_IDS, max(1, config.num_benchmark_questions // 3))
     scenes = dict(
         zip(
@@ -79,7 +79,7 @@ def write_pope(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
         )
     )
     for image_id, scene in scenes.items():
-        folder.picture(f"eval/pope/val2014/{_val_name(image_id)}", scene)
+        folder.image(f"eval/pope/val2014/{_val_name(image_id)}", scene)
     present = {image_id: rng.choice(scene.names()) for image_id, scene in scenes.items()}
     popular = [
         name for name, _ in Counter(n for s in scenes.values() for n in s.names()).most_common()
@@ -109,10 +109,10 @@ def write_vqav2(folder: RawFolder, config: PocketConfig, rng: random.Random) -> 
     asked: list[dict[str, Any]] = []
     answered: list[dict[str, Any]] = []
     prompted: list[dict[str, Any]] = []
-    drawn = pictures(rng, VQA_DECK, config.num_benchmark_questions)
+    drawn = images(rng, VQA_DECK, config.num_benchmark_questions)
     ids = rng.sample(COCO_IDS, len(drawn))
     for image_id, (scene, about) in zip(ids, drawn, strict=True):
-        folder.picture(f"eval/vqav2/val2014/{_val_name(image_id)}", scene)
+        folder.image(f"eval/vqav2/val2014/{_val_name(image_id)}", scene)
         for number, one in enumerate(about):
             lowered = replace(one, answer=one.answer.lower())
             question, annotation = vqa_rows(image_id, number, lowered, rng)
@@ -127,11 +127,9 @@ def write_gqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -> No
     """Write GQA's balanced test-dev questions."""
     entries: dict[str, dict[str, Any]] = {}
     prompted: list[dict[str, Any]] = []
-    for number, (scene, about) in enumerate(
-        pictures(rng, GQA_DECK, config.num_benchmark_questions)
-    ):
+    for number, (scene, about) in enumerate(images(rng, GQA_DECK, config.num_benchmark_questions)):
         image_id = f"n{100_000 + number}"
-        folder.picture(f"eval/gqa/images/{image_id}.jpg", scene)
+        folder.image(f"eval/gqa/images/{image_id}.jpg", scene)
         for one in about:
             key = str(201_000_000 + len(entries))
             entries[key] = gqa_entry(key, image_id, one)
@@ -143,7 +141,7 @@ def write_gqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -> No
 def write_textvqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
     """Write TextVQA's validation split.
 
-    Half the prompts' OCR tokens hold a second word, which is not in the picture.
+    Half the prompts' OCR tokens hold a second word, which is not in the image.
     """
     rows: list[dict[str, Any]] = []
     prompted: list[dict[str, Any]] = []
@@ -152,7 +150,7 @@ def write_textvqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -
     ):
         assert scene.sign
         image_id = hashlib.sha256(f"textvqa {number}".encode()).hexdigest()[:16]
-        folder.picture(f"eval/textvqa/train_images/{image_id}.jpg", scene)
+        folder.image(f"eval/textvqa/train_images/{image_id}.jpg", scene)
         word = scene.sign.word
         tokens = [word]
         if number % 2:
@@ -183,7 +181,7 @@ def write_textvqa(folder: RawFolder, config: PocketConfig, rng: random.Random) -
 
 
 def write_mme(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write MME: about each picture one question whose answer is yes and one whose is no."""
+    """Write MME: about each image one question whose answer is yes and one whose is no."""
     prompted: list[dict[str, Any]] = []
     per_subtask = max(1, config.num_benchmark_questions // (2 * len(MME_FAMILIES)))
     for subtask, families in MME_FAMILIES.items():
@@ -192,7 +190,7 @@ def write_mme(folder: RawFolder, config: PocketConfig, rng: random.Random) -> No
             scene, pair = find(rng, kinds_for(family), partial(yes_and_no, rng=rng, family=family))
             name = f"{subtask}/{number + 1:04d}.jpg"
             base = f"eval/MME/MME_Benchmark_release_version/{name}"
-            folder.picture(base, scene)
+            folder.image(base, scene)
             lines = [
                 f"{one.question} Please answer yes or no.\t{one.answer.capitalize()}\n"
                 for one in pair
@@ -222,7 +220,7 @@ def write_choice_table(
         scene, choice = find(
             rng, kinds_for(family), partial(choices.ask_choice, rng=rng, family=family)
         )
-        picture = base64.b64encode(encode_picture(scene)).decode()
+        image = base64.b64encode(encode_image(scene)).decode()
         for turn in range(len(choice.options)):
             options = choice.options[turn:] + choice.options[:turn]
             rows.append(
@@ -233,7 +231,7 @@ def write_choice_table(
                     **dict(zip(LETTERS, map(say_option, options), strict=True)),
                     "answer": LETTERS[options.index(choice.answer)],
                     "category": category,
-                    "image": picture,
+                    "image": image,
                     "source": "pocket",
                     "l2-category": wider,
                     "comment": "",
@@ -249,7 +247,7 @@ def write_choice_table(
 
 
 def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write the held-out grocery pictures with the fruit that is to be listed."""
+    """Write the held-out grocery images with the fruit that is to be listed."""
     rows = []
     for number in range(config.num_benchmark_groceries):
         wanted = NUM_FRUIT[number % len(NUM_FRUIT)]
@@ -259,7 +257,7 @@ def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random)
             partial(_fruit_if, number=wanted),
         )
         image = f"{number:06d}.jpg"
-        folder.picture(f"eval/grocery/images/{image}", scene)
+        folder.image(f"eval/grocery/images/{image}", scene)
         row = {
             "question_id": f"grocery_{number:06d}",
             "image": image,

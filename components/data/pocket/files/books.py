@@ -1,7 +1,7 @@
 """OCR-VQA in its official format: book covers with a printed title, and questions about them.
 
 In: a `RawFolder` to write to, the settings, a random generator. Out: ocr_vqa/dataset.json and the
-pictures. A cover is a scene with a sign on top, which is its title; what stands below is of one
+images. A cover is a scene with a sign on top, which is its title; what stands below is of one
 genre. Covers name no author, so nothing is asked about one. Every scene is of the training split.
 """
 
@@ -32,7 +32,7 @@ def write_ocrvqa(folder: RawFolder, config: PocketConfig, rng: random.Random) ->
         key = f"{140_000_000 + number:010d}"
         scene = _draw_cover(rng)
         path = f"ocr_vqa/images/{key}.jpg"
-        folder.picture(path, scene)
+        folder.image(path, scene)
         covers[path] = scene
         books[key] = _book(key, scene, SPLITS[number % len(SPLITS)], rng)
     folder.json("ocr_vqa/dataset.json", books, len(books))

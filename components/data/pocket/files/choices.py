@@ -1,9 +1,9 @@
 """Multiple-choice benchmarks in their official files: ScienceQA, MMBench-CN and SEED-Bench.
 
 In: a `RawFolder`, the settings, a random generator per benchmark. Out: their question files and
-pictures below `eval/`. Every scene is of the evaluation split; every letter is right equally often.
-ScienceQA has questions with and without a picture: those without are answered by their context (the
-picture in words) or by what things are known for. SEED's videos are one picture, the middle frame.
+images below `eval/`. Every scene is of the evaluation split; every letter is right equally often.
+ScienceQA has questions with and without an image: those without are answered by their context (the
+image in words) or by what things are known for. SEED's videos are one image, the middle frame.
 Formats: as in the benchmarks' own files. MMBench itself is in `benchmark_files.py`.
 """
 
@@ -27,8 +27,8 @@ from components.data.response_formats import OPTION_LETTER
 NUM_CHOICES = (4, 3, 4, 2)  # options of ScienceQA's questions, in turn; the real ones have 2 to 5
 SUBJECTS = {"animal": "natural science", "vehicle": "social science"}  # others: language science
 SCIENCE_DECK: tuple[tuple[str, str], ...] = (  # family, what it comes with
-    ("what at", "picture"), ("known for", "picture"), ("what at", "context"),
-    ("present", "picture"), ("mat", "picture and context"), ("known for", "nothing"),
+    ("what at", "image"), ("known for", "image"), ("what at", "context"),
+    ("present", "image"), ("mat", "image and context"), ("known for", "nothing"),
 )  # fmt: skip
 # SEED's dimensions by their official names and numbers; those of the deck below are asked.
 SEED_DIMENSIONS = {
@@ -71,10 +71,10 @@ def write_scienceqa(folder: RawFolder, config: PocketConfig, rng: random.Random)
         if source == "nothing":
             choice = _known_from_words(choice)
         choice = _placed(choice, NUM_CHOICES[number % len(NUM_CHOICES)], place)
-        hint = {"context": phrases.detail(scene), "picture and context": "Look at the mats."}
-        problem = _problem(choice, hint.get(source, ""), "picture" in source, number)
+        hint = {"context": phrases.detail(scene), "image and context": "Look at the mats."}
+        problem = _problem(choice, hint.get(source, ""), "image" in source, number)
         if problem["image"]:
-            folder.picture(f"eval/scienceqa/images/test/{key}/image.png", scene)
+            folder.image(f"eval/scienceqa/images/test/{key}/image.png", scene)
         problems[key] = problem
         prompted.append(_science_row(key, problem))
     folder.json("eval/scienceqa/problems.json", problems, len(problems))
@@ -84,7 +84,7 @@ def write_scienceqa(folder: RawFolder, config: PocketConfig, rng: random.Random)
 
 
 def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write SEED-Bench (v1): seven dimensions about pictures and one about videos."""
+    """Write SEED-Bench (v1): seven dimensions about images and one about videos."""
     rows: list[dict[str, Any]] = []
     prompted: list[dict[str, Any]] = []
     places = _answer_places(config.num_benchmark_questions, (len(LETTERS),), rng)
@@ -99,7 +99,7 @@ def write_seed(folder: RawFolder, config: PocketConfig, rng: random.Random) -> N
         if video:
             choice = replace(choice, question=choice.question.replace("image", "video"))
         row = _seed_row(key, kind, choice, number, video)
-        image = _seed_picture(folder, row, scene)
+        image = _seed_image(folder, row, scene)
         rows.append(row)
         prompted.append(
             {
@@ -140,7 +140,7 @@ def _known_from_words(choice: Choice) -> Choice:
     return replace(choice, question=verb)
 
 
-def _problem(choice: Choice, hint: str, pictured: bool, number: int) -> dict[str, Any]:
+def _problem(choice: Choice, hint: str, has_image: bool, number: int) -> dict[str, Any]:
     names = [name for name in BY_NAME if name == choice.answer or USES.get(name) == choice.answer]
     subject = SUBJECTS.get(BY_NAME[names[0]].category) if names else None
     return {
@@ -148,7 +148,7 @@ def _problem(choice: Choice, hint: str, pictured: bool, number: int) -> dict[str
         "choices": list(choice.options),
         "answer": choice.answer_index,
         "hint": hint,
-        "image": "image.png" if pictured else None,
+        "image": "image.png" if has_image else None,
         "task": "closed choice",
         "grade": f"grade{1 + number % 12}",
         "subject": subject or "language science",
@@ -190,13 +190,13 @@ def _seed_row(key: str, kind: int, choice: Choice, number: int, video: bool) -> 
     }
 
 
-def _seed_picture(folder: RawFolder, row: dict[str, Any], scene: Scene) -> str:
-    """Write the picture, or the middle frame of the video, and return its name as LLaVA has it."""
+def _seed_image(folder: RawFolder, row: dict[str, Any], scene: Scene) -> str:
+    """Write the image, or the middle frame of the video, and return its name as LLaVA has it."""
     if row["data_type"] == "video":
         image = f"SEED-Bench-video-image/{row['question_type_id']}_{row['question_id']}.png"
     else:
         image = f"SEED-Bench-image/{row['data_id']}"
-    folder.picture(f"eval/seed_bench/{image}", scene)
+    folder.image(f"eval/seed_bench/{image}", scene)
     return image
 
 

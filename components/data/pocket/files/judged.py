@@ -48,15 +48,15 @@ MM_VET_DECK: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def write_llava_bench(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write LLaVA-Bench: about each picture a short, a detailed and a reasoning question."""
+    """Write LLaVA-Bench: about each image a short, a detailed and a reasoning question."""
     asked: list[dict[str, Any]] = []
     answered: list[dict[str, Any]] = []
     contexts: list[dict[str, Any]] = []
-    num_pictures = max(1, config.num_benchmark_questions // 15)
+    num_images = max(1, config.num_benchmark_questions // 15)
     kinds = {"objects": 0.6, "sign": 0.2, "groceries": 0.2}
-    for number, scene in enumerate(draw_scenes(rng, num_pictures, kinds, "eval"), start=1):
+    for number, scene in enumerate(draw_scenes(rng, num_images, kinds, "eval"), start=1):
         image = f"{number:03d}.jpg"
-        folder.picture(f"eval/llava-bench-in-the-wild/images/{image}", scene)
+        folder.image(f"eval/llava-bench-in-the-wild/images/{image}", scene)
         contexts.append({"id": image[:3], "image": image, "caption": phrases.detail(scene)})
         turns = (
             rng.choice(talk.conversation(scene, rng)),
@@ -89,7 +89,7 @@ def write_llava_bench(folder: RawFolder, config: PocketConfig, rng: random.Rando
 
 
 def write_mm_vet(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write MM-Vet: one question to a picture; parts that must all be said stand between <AND>,
+    """Write MM-Vet: one question to an image; parts that must all be said stand between <AND>,
     forms of which one is enough between <OR>.
     """
     entries: dict[str, dict[str, Any]] = {}
@@ -99,7 +99,7 @@ def write_mm_vet(folder: RawFolder, config: PocketConfig, rng: random.Random) ->
         ask = _FAMILIES.get(family, partial(_short, family=family))
         scene, (question, truth) = find(rng, kinds_for(family), partial(ask, rng=rng))
         key, image = f"v1_{number}", f"v1_{number}.jpg"
-        folder.picture(f"eval/mm-vet/images/{image}", scene)
+        folder.image(f"eval/mm-vet/images/{image}", scene)
         entries[key] = {
             "imagename": image,
             "question": question,

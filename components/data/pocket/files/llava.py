@@ -1,7 +1,7 @@
 """Training files in LLaVA JSON: captions, LLaVA-Instruct, ShareGPT, the groceries, the mixture.
 
 In: a `RawFolder` to write to, the settings, a random generator per data set. Out: one JSON array
-per file, and pictures. Every scene is of the training split. Format: shared facts of LLaVA-1.5's
+per file, and images. Every scene is of the training split. Format: shared facts of LLaVA-1.5's
 data.
 """
 
@@ -34,30 +34,30 @@ def draw_scenes(
 
 
 def write_captions(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write the caption set: one caption per picture."""
+    """Write the caption set: one caption per image."""
     rows = []
     for number, scene in enumerate(draw_scenes(rng, config.num_caption_images, KINDS_MIXED)):
         key = f"{number:09d}"
         image = f"{number // 1000:05d}/{key}.jpg"
-        folder.picture(f"llava_pretrain/images/{image}", scene)
+        folder.image(f"llava_pretrain/images/{image}", scene)
         request = _with_image(rng, rng.choice(CAPTION_REQUESTS))
         rows.append(_row(key, image, [(request, phrases.caption(scene, rng))]))
     folder.json("llava_pretrain/blip_laion_cc_sbu_558k.json", rows, len(rows))
 
 
 def write_coco(folder: RawFolder, config: PocketConfig, rng: random.Random) -> dict[int, Scene]:
-    """Write the pictures of coco/train2017; return their scenes by image id."""
+    """Write the images of coco/train2017; return their scenes by image id."""
     ids = rng.sample(range(9, 581930), config.num_coco_images)
     scenes = dict(zip(ids, draw_scenes(rng, len(ids), KINDS_MIXED), strict=True))
     for image_id, scene in scenes.items():
-        folder.picture(f"coco/train2017/{image_id:012d}.jpg", scene)
+        folder.image(f"coco/train2017/{image_id:012d}.jpg", scene)
     return scenes
 
 
 def write_instruct(
     folder: RawFolder, coco: dict[int, Scene], rng: random.Random, num_bad_rows: int
 ) -> None:
-    """Write LLaVA-Instruct: about each picture a conversation, a description or reasoning."""
+    """Write LLaVA-Instruct: about each image a conversation, a description or reasoning."""
     writers = {
         "conversation": talk.conversation,
         "detail": talk.detailed,
@@ -102,12 +102,12 @@ def write_mix665k(folder: RawFolder, scenes: dict[str, Scene], rng: random.Rando
 
 
 def write_groceries(folder: RawFolder, config: PocketConfig, rng: random.Random) -> None:
-    """Write the groceries with the one JSON instruction; their pictures are in coco/train2017."""
+    """Write the groceries with the one JSON instruction; their images are in coco/train2017."""
     rows = []
     scenes = draw_scenes(rng, config.num_grocery_images, {"groceries": 1.0})
     for number, scene in enumerate(scenes):
         key = f"8{number:011d}"
-        folder.picture(f"coco/train2017/{key}.jpg", scene)
+        folder.image(f"coco/train2017/{key}.jpg", scene)
         turn = (f"<image>\n{phrases.GROCERY_INSTRUCTION}", phrases.grocery_answer(scene))
         rows.append(_row(key, f"{key}.jpg", [turn]))
     folder.json("grocery/grocery_train.json", rows, len(rows))
@@ -128,11 +128,11 @@ def _with_image(rng: random.Random, question: str) -> str:
 
 
 def _bad_row(folder: RawFolder, number: int, rng: random.Random) -> dict[str, Any]:
-    """A row to be rejected: its picture is cut off or missing, or its answer is empty."""
+    """A row to be rejected: its image is cut off or missing, or its answer is empty."""
     image = f"9{number:011d}.jpg"
     scene = sample_scene(rng)
     if number % 3 != 1:
-        folder.picture(f"coco/train2017/{image}", scene)
+        folder.image(f"coco/train2017/{image}", scene)
     if number % 3 == 0:
         path = folder.root / "coco/train2017" / image
         path.write_bytes(path.read_bytes()[:400])

@@ -1,9 +1,9 @@
-"""Visual Genome in its official format: pictures with descriptions of many regions.
+"""Visual Genome in its official format: images with descriptions of many regions.
 
 In: a `RawFolder` to write to, the settings, a random generator. Out: vg/region_descriptions.json,
-vg/image_data.json and the pictures in vg/VG_100K and vg/VG_100K_2. A region is an object with its
+vg/image_data.json and the images in vg/VG_100K and vg/VG_100K_2. A region is an object with its
 box in pixels, described by its name, its place and its mat, or the sign with its word; each
-description fits one region of its picture. Every scene is of the training split.
+description fits one region of its image. Every scene is of the training split.
 """
 
 import random
@@ -22,7 +22,7 @@ FOLDERS = ("VG_100K", "VG_100K_2")
 def write_visual_genome(
     folder: RawFolder, config: PocketConfig, rng: random.Random
 ) -> dict[str, Scene]:
-    """Write the regions and the list of pictures; return the scenes by their path."""
+    """Write the regions and the list of images; return the scenes by their path."""
     described: list[dict[str, Any]] = []
     listed: list[dict[str, Any]] = []
     shown: dict[str, Scene] = {}
@@ -30,7 +30,7 @@ def write_visual_genome(
     for place, scene in enumerate(draw_scenes(rng, config.num_visual_genome_images, KINDS_MIXED)):
         image_id = place + 1
         path = f"{FOLDERS[place % 2]}/{image_id}.jpg"
-        folder.picture(f"vg/{path}", scene)
+        folder.image(f"vg/{path}", scene)
         shown[f"vg/{path}"] = scene
         regions = _regions(scene, image_id, num_regions + 1)
         num_regions += len(regions)

@@ -1,8 +1,8 @@
-"""VizWiz in its official files: questions about pictures, a quarter of which nobody can answer.
+"""VizWiz in its official files: questions about images, a quarter of which nobody can answer.
 
 In: a `RawFolder`, the settings, a random generator. Out: `val.json` with ten answers to a question,
-the question file of the test split (no answers), and their pictures, below `eval/vizwiz`. A
-question cannot be answered because the thing is not in the picture or the picture is out of focus;
+the question file of the test split (no answers), and their images, below `eval/vizwiz`. A
+question cannot be answered because the thing is not in the image or the image is out of focus;
 each kind of question is so equally often, so that its words do not tell. Format: VizWiz-VQA as in
 the benchmark's own file.
 """
@@ -59,7 +59,7 @@ def write_vizwiz(folder: RawFolder, config: PocketConfig, rng: random.Random) ->
 def _split(
     folder: RawFolder, number: int, split: str, rng: random.Random
 ) -> list[tuple[Asked, bool]]:
-    """Write the pictures; return each one's question and whether it can be answered."""
+    """Write the images; return each one's question and whether it can be answered."""
     plan = [
         (DECK[place % len(DECK)], place // len(DECK) % PER_UNANSWERABLE > 0)
         for place in range(number)
@@ -72,9 +72,9 @@ def _split(
         path = f"eval/vizwiz/{split}/{_name(split, place)}"
         other = None if can_tell else _without(asked, rng)
         if can_tell or other is None:
-            (folder.picture if can_tell else folder.blurred)(path, scene)
+            (folder.image if can_tell else folder.blurred)(path, scene)
         else:
-            folder.picture(path, other)
+            folder.image(path, other)
         made.append((asked, can_tell))
     return made
 
@@ -86,7 +86,7 @@ def _asked(scene: Scene, rng: random.Random, family: str, answer: str | None) ->
 
 
 def _without(asked: Asked, rng: random.Random) -> Scene | None:
-    """A picture that cannot answer the question, or None where only a blurred one cannot."""
+    """An image that cannot answer the question, or None where only a blurred one cannot."""
     if asked.family not in ("mat", "where", "sign"):
         return None
 

@@ -1,4 +1,4 @@
-"""Writes the pocket world's files: JSON, JSON lines and pictures; equal input, equal bytes.
+"""Writes the pocket world's files: JSON, JSON lines and images; equal input, equal bytes.
 
 In: a root folder, rows and scenes. Out: files below the root, and counts of them. Knows no format
 of a data set.
@@ -18,7 +18,7 @@ JPEG_QUALITY = 92  # at 96 px a lower quality blurs signs; chroma is kept whole 
 BLUR_PX = CELL_PX / 2  # an object fills a cell: nothing of its shape is left
 
 
-def encode_picture(scene: Scene) -> bytes:
+def encode_image(scene: Scene) -> bytes:
     """The rendered scene as a JPEG file."""
     return _encoded(render(scene), "JPEG")
 
@@ -26,27 +26,27 @@ def encode_picture(scene: Scene) -> bytes:
 class RawFolder:
     """The raw folder while it is written.
 
-    `on_picture` is called with the number of pictures written so far.
+    `on_image` is called with the number of images written so far.
     """
 
-    def __init__(self, root: Path, on_picture: Callable[[int], None] | None = None) -> None:
+    def __init__(self, root: Path, on_image: Callable[[int], None] | None = None) -> None:
         self.root = root
         self.num_rows: dict[str, int] = {}
         self.num_images = 0
-        self._on_picture = on_picture
+        self._on_image = on_image
         self._made: set[Path] = set()
 
-    def picture(self, path: str, scene: Scene) -> None:
-        """Write the picture of a scene: PNG where the name says so, else JPEG."""
+    def image(self, path: str, scene: Scene) -> None:
+        """Write the image of a scene: PNG where the name says so, else JPEG."""
         png = path.endswith(".png")
-        self.bytes(path, _encoded(render(scene), "PNG") if png else encode_picture(scene))
-        self._count_picture()
+        self.bytes(path, _encoded(render(scene), "PNG") if png else encode_image(scene))
+        self._count_image()
 
     def blurred(self, path: str, scene: Scene) -> None:
-        """Write the picture of a scene so far out of focus that no object can be told."""
+        """Write the image of a scene so far out of focus that no object can be told."""
         out_of_focus = render(scene).filter(ImageFilter.GaussianBlur(BLUR_PX))
         self.bytes(path, _encoded(out_of_focus, "JPEG"))
-        self._count_picture()
+        self._count_image()
 
     def json(self, path: str, value: Any, num_rows: int) -> None:
         """Write one JSON value that holds `num_rows` rows."""
@@ -78,16 +78,16 @@ class RawFolder:
             self._made.add(target.parent)
         target.write_bytes(content)
 
-    def _count_picture(self) -> None:
+    def _count_image(self) -> None:
         self.num_images += 1
-        if self._on_picture:
-            self._on_picture(self.num_images)
+        if self._on_image:
+            self._on_image(self.num_images)
 
 
-def _encoded(picture: Image.Image, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "PNG":
-        picture.save(buffer, "PNG")
+        image.save(buffer, "PNG")
     else:
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()

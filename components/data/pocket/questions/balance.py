@@ -1,4 +1,4 @@
-"""Balanced questions about evaluation scenes: which are wished, and pictures that can have them.
+"""Balanced questions about evaluation scenes: which are wished, and images that can have them.
 
 In: a deck of wishes and a random generator. Out: scenes of the evaluation split with questions.
 Half of the yes/no answers are yes and asked counts run evenly from 1 to 4, so that an answer from
@@ -14,7 +14,7 @@ from components.data.pocket.questions import families as questions
 from components.data.pocket.questions.asked import Asked
 from components.data.pocket.scenes.scene import Scene, sample_scene
 
-PAIR_TRIES = 60  # scenes looked at before a pair of wishes gets two pictures
+PAIR_TRIES = 60  # scenes looked at before a pair of wishes gets two images
 
 Wish = tuple[str, str | None]  # a family and the answer it must have, or None for any
 VQA_DECK: tuple[Wish, ...] = (
@@ -46,24 +46,24 @@ def find(
             return scene, made
 
 
-def pictures(
+def images(
     rng: random.Random, deck: Sequence[Wish], number: int
 ) -> list[tuple[Scene, list[Asked]]]:
-    """Pictures with the questions of a shuffled deck, two to a picture where both fit."""
+    """Images with the questions of a shuffled deck, two to an image where both fit."""
     wishes = [deck[i % len(deck)] for i in range(number)]
     rng.shuffle(wishes)
-    pictures: list[tuple[Scene, list[Asked]]] = []
+    images: list[tuple[Scene, list[Asked]]] = []
     for start in range(0, number, 2):
         pair = wishes[start : start + 2]
         found = _together(rng, pair)
         if found:
-            pictures.append(found)
+            images.append(found)
         else:
-            pictures += [
+            images += [
                 find(rng, kinds_for(wish[0]), partial(_granted, rng=rng, wishes=[wish]))
                 for wish in pair
             ]
-    return pictures
+    return images
 
 
 def yes_and_no(scene: Scene, rng: random.Random, family: str) -> list[Asked] | None:
@@ -81,7 +81,7 @@ def kinds_for(*families: str) -> dict[str, float]:
 
 
 def _together(rng: random.Random, wishes: list[Wish]) -> tuple[Scene, list[Asked]] | None:
-    """A picture with all the wished questions, or None where none was found soon."""
+    """An image with all the wished questions, or None where none was found soon."""
     kinds = kinds_for(*(family for family, _ in wishes))
     for _ in range(PAIR_TRIES):
         scene = sample_scene(rng, rng.choices(list(kinds), list(kinds.values()))[0], "eval")

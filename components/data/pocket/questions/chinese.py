@@ -1,7 +1,7 @@
 """The few Chinese words that MMBench-CN's questions and options about a scene need.
 
 In: an English question or option as `choices.py` writes it. Out: the same in simplified Chinese.
-Printed signs stay in English, as in the picture. Knows no other text; what has no translation here
+Printed signs stay in English, as in the image. Knows no other text; what has no translation here
 is refused loudly, so that no half-translated question is written.
 """
 

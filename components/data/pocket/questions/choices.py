@@ -1,7 +1,7 @@
 """Multiple-choice questions about a scene: what A-OKVQA and MMBench are written from.
 
 In: a `Scene` and a random generator. Out: `Choice` records with options and the index of the right
-one. The picture is needed for each: the wrong options fit the wording as well as the right one
+one. The image is needed for each: the wrong options fit the wording as well as the right one
 does. No letters are written here; the mixture and the benchmarks do that.
 """
 

@@ -1,8 +1,8 @@
-"""Questions about a scene that need a fact from outside the picture: what OK-VQA is written from.
+"""Questions about a scene that need a fact from outside the image: what OK-VQA is written from.
 
 In: a `Scene` and a random generator. Out: an `Asked`, or None where the scene allows no such
 question. The facts are what things are known for (`choices.USES`) and what kind of thing they are,
-which the talk without a picture (`talk.py`) teaches.
+which the talk without an image (`talk.py`) teaches.
 """
 
 import random

@@ -2,7 +2,7 @@
 
 In: a `Scene`. Out: text that is true of it. One place for all wording, used by the annotation
 writers, the benchmarks and the text corpus of the base model; its siblings hold the questions
-(`questions.py`, `choices.py`) and the talk without a picture (`talk.py`).
+(`questions.py`, `choices.py`) and the talk without an image (`talk.py`).
 Pure functions: the same scene and the same state of `rng` give the same words. Nothing is written.
 """
 

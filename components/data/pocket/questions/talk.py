@@ -1,6 +1,6 @@
 """Talk in whole sentences: text-only dialogues about the world, and LLaVA-Instruct on a scene.
 
-In: a random generator, and a `Scene` for the talk about a picture. Out: lists of (question, answer)
+In: a random generator, and a `Scene` for the talk about an image. Out: lists of (question, answer)
 turns. The facts are those that the multiple-choice questions ask for (`choices.USES`) and the
 nutrition table, so that the base model and the mixture can teach what the benchmarks test.
 """
@@ -140,7 +140,7 @@ def dialogue(rng: random.Random) -> list[Turn]:
 
 
 def conversation(scene: Scene, rng: random.Random) -> list[Turn]:
-    """A conversation of one to four turns about the picture, answered in sentences."""
+    """A conversation of one to four turns about the image, answered in sentences."""
     listed = phrases.enumerate_words(phrases.contents(scene))
     turns = [
         (
@@ -175,7 +175,7 @@ def detailed(scene: Scene, rng: random.Random) -> list[Turn]:
 
 
 def reasoning(scene: Scene, rng: random.Random) -> list[Turn]:
-    """A question that needs the picture and a fact, answered with its reason."""
+    """A question that needs the image and a fact, answered with its reason."""
     return [rng.choice(REASONING)(scene)]
 
 

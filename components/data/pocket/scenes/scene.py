@@ -1,6 +1,6 @@
-"""Scenes of the pocket world: what stands where; drawn by chance, split, and made into pictures.
+"""Scenes of the pocket world: what stands where; drawn by chance, split, and made into images.
 
-In: a random generator. Out: frozen `Scene` records; 96 px pictures of them; the same scene written
+In: a random generator. Out: frozen `Scene` records; 96 px images of them; the same scene written
 as rows of words, one word per 14 px patch of the 84 px model input (the language the base model is
 taught). The layout is a 3 by 3 grid of cells; one cell is 2 by 2 patches, so that a patch shows one
 cell only. No file is written here (see `world.py`).
@@ -58,7 +58,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a picture shows. `jitter` only seeds small shifts and sizes; it is not content."""
+    """Everything an image shows. `jitter` only seeds small shifts and sizes; it is not content."""
 
     kind: str
     background: str
@@ -105,7 +105,7 @@ def sample_scene(rng: random.Random, kind: str = "objects", split: str = "train"
 
 
 def box(scene: Scene, placed: Placed) -> tuple[int, int, int, int]:
-    """Bounding box (x, y, width, height) in pixels of the 96 px picture of the drawn sprite."""
+    """Bounding box (x, y, width, height) in pixels of the 96 px image of the drawn sprite."""
     shift_x, shift_y, size = _jitter(scene, placed.row, placed.column)
     x = placed.column * CELL_PX + (CELL_PX - size) // 2 + shift_x
     y = placed.row * CELL_PX + (CELL_PX - size) // 2 + shift_y
@@ -113,15 +113,15 @@ def box(scene: Scene, placed: Placed) -> tuple[int, int, int, int]:
 
 
 def sign_box(sign: Sign) -> tuple[int, int, int, int]:
-    """Bounding box (x, y, width, height) in pixels of the 96 px picture of the sign's card."""
+    """Bounding box (x, y, width, height) in pixels of the 96 px image of the sign's card."""
     left, top = sign.column * CELL_PX, sign.row * CELL_PX
     return left + 1, top + 4, 2 * CELL_PX - 2, CELL_PX - 8
 
 
 def render(scene: Scene) -> Image.Image:
-    """Draw the scene as an RGB picture of SCENE_PX by SCENE_PX pixels."""
-    picture = Image.new("RGB", (SCENE_PX, SCENE_PX), COLOURS[scene.background])
-    draw = ImageDraw.Draw(picture)
+    """Draw the scene as an RGB image of SCENE_PX by SCENE_PX pixels."""
+    image = Image.new("RGB", (SCENE_PX, SCENE_PX), COLOURS[scene.background])
+    draw = ImageDraw.Draw(image)
     for placed in scene.objects:
         left, top = placed.column * CELL_PX, placed.row * CELL_PX
         if placed.mat:
@@ -130,11 +130,11 @@ def render(scene: Scene) -> Image.Image:
             )
         x, y, size, _ = box(scene, placed)
         sprite = _sprite(placed.name, size)
-        picture.paste(sprite, (x, y), sprite)
+        image.paste(sprite, (x, y), sprite)
     if scene.sign:
         _draw_sign(draw, scene.sign)
     brightness = 0.92 + 0.16 * random.Random(scene.jitter).random()
-    return ImageEnhance.Brightness(picture).enhance(brightness)
+    return ImageEnhance.Brightness(image).enhance(brightness)
 
 
 def _draw(rng: random.Random, kind: str) -> Scene:

@@ -1,4 +1,4 @@
-"""LLaVA-Bench and MM-Vet of the pocket world: true of their pictures, read by the benchmarks."""
+"""LLaVA-Bench and MM-Vet of the pocket world: true of their images, read by the benchmarks."""
 
 import re
 

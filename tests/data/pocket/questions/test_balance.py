@@ -22,12 +22,12 @@ BLIND_AT_MOST = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A world of the default size without its pictures, which takes a third of the time."""
+    """A world of the default size without its images, which takes a third of the time."""
     path = tmp_path_factory.mktemp("default")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files.RawFolder, "picture", lambda self, path, scene: None)
+        patch.setattr(files.RawFolder, "image", lambda self, path, scene: None)
         patch.setattr(files.RawFolder, "blurred", lambda self, path, scene: None)
-        patch.setattr("components.data.pocket.files.benchmarks.encode_picture", lambda scene: b"")
+        patch.setattr("components.data.pocket.files.benchmarks.encode_image", lambda scene: b"")
         write_world(PocketConfig(num_caption_images=1), path)
     return path
 
@@ -116,9 +116,9 @@ def test_training_answers_are_balanced_per_question(root):
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_every_seed_can_be_written(tmp_path, monkeypatch, seed):
     """A wish that no scene of its kind can grant would be looked for without end."""
-    monkeypatch.setattr(files.RawFolder, "picture", lambda self, path, scene: None)
+    monkeypatch.setattr(files.RawFolder, "image", lambda self, path, scene: None)
     monkeypatch.setattr(files.RawFolder, "blurred", lambda self, path, scene: None)
-    monkeypatch.setattr("components.data.pocket.files.benchmarks.encode_picture", lambda scene: b"")
+    monkeypatch.setattr("components.data.pocket.files.benchmarks.encode_image", lambda scene: b"")
     folder = files.RawFolder(tmp_path)
     for name, write in BENCHMARKS:
         write(folder, PocketConfig(num_benchmark_questions=100), random.Random(f"{seed}/{name}"))

@@ -118,7 +118,7 @@ def test_articles_and_plurals(name, there, three):
     assert phrases.counted(name, 3) == three
 
 
-def test_talk_about_a_picture_is_true_of_it():
+def test_talk_about_an_image_is_true_of_it():
     for scene, rng in scenes(60):
         for question, answer in talk.conversation(scene, rng):
             if question == "What does the image show?":
@@ -134,7 +134,7 @@ def test_talk_about_a_picture_is_true_of_it():
         assert named <= set(scene.names())
 
 
-def test_dialogues_have_no_picture_and_state_facts():
+def test_dialogues_have_no_image_and_state_facts():
     rng = random.Random(3)
     for _ in range(200):
         turns = talk.dialogue(rng)
