@@ -95,7 +95,7 @@ def timed_prepare(
         embed_images=False,
         verify_images=False,
     )
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     notes: list[tuple[str, float]] = []
     start = time.monotonic()
     try:

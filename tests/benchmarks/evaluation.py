@@ -176,7 +176,7 @@ def started(options: argparse.Namespace) -> Target:
     if options.cores == 1:
         return make()
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    ray.init(num_cpus=options.cores, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=options.cores, include_dashboard=False, log_to_driver=False)
     config = EvaluationConfig(num_actors=options.cores, batch_size=options.batch_size)
     return PoolTarget(partial(alone, make), "sha256:benchmark", config)
 

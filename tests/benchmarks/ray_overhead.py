@@ -54,7 +54,7 @@ def main() -> None:
             points, start = plain(folder, number)
             speeds["plain"] += points
             starts["plain"].append(start)
-            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+            ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
             points, start = under_ray(folder, number)
             ray.shutdown()
             speeds["Ray Train"] += points

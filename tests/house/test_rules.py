@@ -66,6 +66,20 @@ def test_no_path_of_a_machine_is_committed() -> None:
     assert not found, f"paths of a machine in {found}"
 
 
+def test_ray_is_never_started_without_an_address() -> None:
+    """Without one Ray joins a cluster of anybody on this machine whose address it finds on disk."""
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in [*SOURCES, *ROOT.glob("tests/**/*.py")]
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "ray.init"
+        and not call.args
+        and "address" not in {keyword.arg for keyword in call.keywords}
+    ]
+    assert not found, f"ray.init without an address: {found}"
+
+
 def test_the_flat_import_names_are_ours() -> None:
     owners = packages_distributions()
     for name in ("components", "workflows"):

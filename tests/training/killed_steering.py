@@ -48,7 +48,7 @@ def run(order: DeadlyOrder) -> None:
     import ray
     from ray.exceptions import WorkerCrashedError
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
 
     @ray.remote(num_cpus=0, max_retries=0)
     def task() -> Any:

@@ -133,7 +133,7 @@ def run(order: Order) -> None:
     marks.mkdir(parents=True, exist_ok=True)
     told = {"kills": order.kills, "marks_path": str(marks), "driver_pid": os.getpid()}
     trainer.Materials = lambda *paths: KilledMaterials(*paths, **told)  # type: ignore[assignment,misc] # plays the product's class
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     order.train()
 
 

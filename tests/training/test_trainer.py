@@ -40,7 +40,7 @@ FINETUNE = {"num_workers": 2, "checkpoint_every_steps": 2, "max_failures": 1}
 def cluster():
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
 

@@ -31,6 +31,7 @@ def connect() -> None:
     for tries_left in (2, 1, 0):
         try:
             ray.init(
+                "local",
                 num_cpus=2,
                 include_dashboard=False,
                 log_to_driver=False,
