@@ -47,7 +47,8 @@ def test_a_killed_run_resumes_and_repeats_no_finished_step(lavaflow: CommandLine
 
 def test_a_finished_run_is_replayed(lavaflow: CommandLine) -> None:
     before = _records(lavaflow)
-    assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny"))
+    asked = small()[1::2]  # the assignments alone
+    assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny", asked))
     # How many threads a replica has does not identify a version, but the last run's number stands.
     threads = "serving.num_threads=2"
     replay = lavaflow.run("run", "tiny", *small(), "--set", threads)
@@ -55,7 +56,9 @@ def test_a_finished_run_is_replayed(lavaflow: CommandLine) -> None:
     assert "made now" not in replay.stdout
     assert _records(lavaflow) == before
     assert "Kept with lavaflow-tiny/1: serving.num_threads: 1 -> 2" in replay.stdout
-    assert settings_of(_version(lavaflow)) == VersionSettings.of(get_recipe("tiny", [threads]))
+    assert settings_of(_version(lavaflow)) == VersionSettings.of(
+        get_recipe("tiny", [*asked, threads])
+    )
 
 
 def test_a_changed_learning_rate_reruns_finetune_and_what_follows(asking: Lavaflow) -> None:
