@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 # Before torch is loaded: the models are tiny, and threads that wait for each other cost more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else a thread of Ray Data that outlives its cluster starts another one in passing; when that has
+# ended too, Ray ends the process of the tests 60 s later.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 from tests.data.samples import write_captions, write_mixture
 
