@@ -30,7 +30,7 @@ SMALL = {
     "pocket.num_benchmark_groceries": 2,
     "pretrain.max_steps": 6,
     "pretrain.log_every_steps": 2,
-    "finetune.max_steps": 40,
+    "finetune.max_steps": 24,
     "finetune.epochs": 50,
     "finetune.log_every_steps": 1,
     "finetune.checkpoint_every_steps": 5,

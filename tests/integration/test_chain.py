@@ -37,7 +37,7 @@ def test_a_killed_run_resumes_and_repeats_no_finished_step(lavaflow: CommandLine
     after = _records(lavaflow)
     for step in STEPS_BEFORE_FINETUNE:
         assert after[step] == records[step], f"{step} ran again"
-    assert after["finetune"]["artifact"]["num_steps"] == 40
+    assert after["finetune"]["artifact"]["num_steps"] == 24
     # The first attempt's checkpoints were not made again: the curve goes on behind them.
     first_step = _first_logged_step(lavaflow, "finetune")
     assert first_step > checkpoint
@@ -102,7 +102,7 @@ def test_the_card_tells_what_the_version_was_made_of(lavaflow: CommandLine) -> N
     rows = [line for line in lines if line.startswith(("| pretrain", "| finetune"))]
     assert [row.split(" | ")[:5] for row in rows] == [
         ["| pretrain", "connector", "6", "32", "0.004"],
-        ["| finetune", "connector, language_model", "40", "32", "0.001"],
+        ["| finetune", "connector, language_model", "24", "32", "0.001"],
     ]
     record = _records(lavaflow)["finetune"]
     tower = "lavaflow tiny vision tower (CLIPVisionModel)"

@@ -77,7 +77,9 @@ class ChatTarget:
         import openai
 
         try:
-            names = [model.id for model in self._client.models.list()]
+            # An address may be mistyped: told in a second, not in twenty.
+            first = self._client.with_options(max_retries=1)
+            names = [model.id for model in first.models.list()]
         except openai.APIConnectionError as error:
             raise self._unreachable(error) from None
         except openai.OpenAIError as error:
