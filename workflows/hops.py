@@ -254,17 +254,17 @@ def deploy_version(
 ) -> Deployment:
     """Step function of `deploy`."""
     from components.serving.client import ask
-    from components.serving.service import app
+    from components.serving.service import rollout
 
     version: RegisteredVersion = inputs["version"]
-    running = app.service_status()
+    running = rollout.service_status()
     serves = running is None or version.is_champion
     if serves:
-        endpoint = app.serve_checkpoint(
+        endpoint = rollout.serve_checkpoint(
             version.checkpoint_uri, config.serving, version.model_name, str(version.version)
         )
     else:
-        endpoint = app.try_out(
+        endpoint = rollout.try_out(
             version.checkpoint_uri, config.serving, version.model_name, str(version.version)
         )
     try:
@@ -280,7 +280,7 @@ def deploy_version(
         )
     finally:
         if not serves:
-            app.end_try_out()
+            rollout.end_try_out()
     (context.output_path / "answers.json").write_text(
         json.dumps([answer.canonical() for answer in answers], indent=2) + "\n"
     )

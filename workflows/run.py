@@ -261,16 +261,16 @@ def _keep_settings(home: Home, version: Artifact, recipe: Config, console: Conso
 
 def _ensure_service(deployment: Artifact, recipe: Config) -> str | None:
     """Have the deployed version answer, also when its deploy step was found; return the URL."""
-    from components.serving.service import app
+    from components.serving.service import rollout
 
     assert isinstance(deployment, Deployment)
-    running = app.service_status()
+    running = rollout.service_status()
     if running is not None:
         if running.model.checkpoint == deployment.checkpoint_uri or not deployment.serves:
             return running.endpoint.url
         if running.endpoint.version != str(deployment.version):
             return running.endpoint.url  # somebody promoted another version since
     serving: ServingConfig = recipe.serving  # type: ignore[attr-defined]
-    return app.serve_checkpoint(
+    return rollout.serve_checkpoint(
         deployment.checkpoint_uri, serving, deployment.model_name, str(deployment.version)
     ).url

@@ -35,9 +35,9 @@ def _url(home: Home, url: str | None) -> str:
         return url.rstrip("/").removesuffix("/v1")
     if cluster.kept_cluster(home.cluster_file) is not None:
         with contextlib.suppress(LavaflowError), connected(home, None):
-            from components.serving.service import app
+            from components.serving.service import rollout
 
-            status = app.service_status()
+            status = rollout.service_status()
             if status is not None:
                 return status.endpoint.url
     return DEFAULT_URL

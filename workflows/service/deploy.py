@@ -41,9 +41,9 @@ def deploy_model(
     if address is None:
         cluster.keep_cluster(home.cluster_file)
     with connected(home, address):
-        from components.serving.service import app
+        from components.serving.service import rollout
 
-        endpoint = app.serve_checkpoint(version.uri, config, version.name, str(version.version))
+        endpoint = rollout.serve_checkpoint(version.uri, config, version.name, str(version.version))
     console.print(
         f"{version.reference} answers at [bold]{endpoint.url}[/] (OpenAI API under /v1)\n"
         f'  lavaflow chat IMAGE "QUESTION" --url {endpoint.url}\n  lavaflow stop',

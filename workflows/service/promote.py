@@ -80,10 +80,10 @@ def _roll_over(
     recipe: str | None,
     console: Console,
 ) -> None:
-    from components.serving.service import app
+    from components.serving.service import rollout
 
     with connected(home, address, required=address is not None) as found:
-        running = app.service_status() if found else None
+        running = rollout.service_status() if found else None
         if running is None:
             console.print("no service runs; lavaflow deploy starts one")
             return
@@ -97,5 +97,5 @@ def _roll_over(
             console.print(f"the service answers with version {done.champion.version} already")
             return
         config = settings_of(done.champion, recipe).serving
-        endpoint = app.roll_over(done.champion.uri, str(done.champion.version), config)
+        endpoint = rollout.roll_over(done.champion.uri, str(done.champion.version), config)
     console.print(f"{endpoint.url} now answers with version {endpoint.version}", highlight=False)

@@ -28,9 +28,9 @@ def scale_service(
         run_there(home, str(address), ["scale", *options], addresses=False)
         return
     with connected(home, address):
-        from components.serving.service import app
+        from components.serving.service import rollout
 
-        row = service_row(app.set_replicas(wanted))
+        row = service_row(rollout.set_replicas(wanted))
     console.print(
         f"{row['model']} version {row['version']} at {row['address']}: {row['replicas']} replicas, "
         f"{row['state']}",
@@ -56,7 +56,7 @@ def replica_range(replicas: int | None, minimum: int | None, maximum: int | None
 
 def service_row(status: object) -> dict[str, str]:
     """The columns of a service in a table: model, version, address, replicas, state."""
-    from components.serving.service.app import ServiceStatus
+    from components.serving.service.rollout import ServiceStatus
 
     assert isinstance(status, ServiceStatus)
     endpoint = status.endpoint

@@ -30,10 +30,10 @@ def _print_service(home: Home, address: str | None, console: Console) -> None:
         console.print("service   none kept on this machine (a cluster elsewhere: --address)")
         return
     with connected(home, address):
-        from components.serving.service import app
+        from components.serving.service import rollout
         from workflows.service.scale import service_row
 
-        status = app.service_status()
+        status = rollout.service_status()
     if status is None:
         console.print("service   the cluster runs, nothing is served")
         return

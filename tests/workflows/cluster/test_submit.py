@@ -1,6 +1,6 @@
 """Jobs on a cluster, as far as no cluster is needed: addresses, arguments, endings.
 
-`tests/serving/test_app_jobs.py` runs real jobs on a real head.
+`tests/serving/test_service_jobs.py` runs real jobs on a real head.
 """
 
 import contextlib

@@ -19,8 +19,8 @@ from components.registry.ledger import Ledger
 from components.registry.scores import ScoreRow
 from components.registry.versions import Registration, Registry, ResolvedVersion
 from components.serving.config import ServedModel, ServingConfig
-from components.serving.service import app
-from components.serving.service.app import Endpoint, ServiceStatus
+from components.serving.service import rollout
+from components.serving.service.rollout import Endpoint, ServiceStatus
 from tests.workflows.command_line import Lavaflow
 from workflows.artifacts import VersionSettings
 from workflows.config import PipelineConfig
@@ -97,9 +97,9 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[ServingConfig]:
 
     for module in (deploy, promote):
         monkeypatch.setattr(module, "connected", lambda *_a, **_k: contextlib.nullcontext(True))
-    monkeypatch.setattr(app, "serve_checkpoint", take)
+    monkeypatch.setattr(rollout, "serve_checkpoint", take)
     monkeypatch.setattr(
-        app, "roll_over", lambda uri, version, config: take(uri, config, "", version)
+        rollout, "roll_over", lambda uri, version, config: take(uri, config, "", version)
     )
     return configs
 
@@ -138,7 +138,7 @@ def test_the_gate_of_the_candidate_decides(house: House, served: list[ServingCon
         "RUNNING", "", 1, ServedModel(checkpoint="/x", model_name="another", version="1"),
     )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "service_status", lambda: running)
+        patch.setattr(rollout, "service_status", lambda: running)
         house.promote(1)
         with pytest.raises(GateRefused, match=r"a drop up to 1\.0 would be allowed"):
             house.promote(2)
@@ -156,7 +156,7 @@ def test_a_roll_over_takes_the_settings_of_the_new_version(
     running = ServedModel(checkpoint="/x", model_name=house.name, version="0")
     endpoint = Endpoint("http://127.0.0.1:8000", house.name, "0")
     status = ServiceStatus(endpoint, "RUNNING", "", 1, running)
-    monkeypatch.setattr(app, "service_status", lambda: status)
+    monkeypatch.setattr(rollout, "service_status", lambda: status)
     house.promote(1)
     assert served == [recipe(*NAMED).serving]
 

@@ -57,7 +57,7 @@ def test_a_remote_scale_is_the_same_command_there(
 
 
 def test_the_row_says_how_many_run_of_how_many_asked_for() -> None:
-    from components.serving.service.app import Endpoint, ServiceStatus
+    from components.serving.service.rollout import Endpoint, ServiceStatus
 
     model = ServedModel(checkpoint="s3://b/m", model_name="m", version="3")
     wanted = model.config.with_(replicas=ReplicaRange(minimum=1, maximum=4))

@@ -62,7 +62,7 @@ IMPORTED = {
     "deploy_version": [
         "components.data.pocket.config",
         "components.serving.client",
-        "components.serving.service.app",
+        "components.serving.service.rollout",
         "workflows.artifacts",
         "workflows.service.samples",
     ],
@@ -105,7 +105,7 @@ def graph() -> grimp.ImportGraph:
     )
     # What no parser sees: Ray Serve is given this module's name as a text.
     found.add_import(
-        importer="components.serving.service.app", imported="components.serving.service.replica"
+        importer="components.serving.service.rollout", imported="components.serving.service.replica"
     )
     for module in list(found.modules):
         if is_unwatched(module):

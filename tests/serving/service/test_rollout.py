@@ -37,10 +37,10 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def url(cluster: None, checkpoints: dict[str, str]) -> str:
-    from components.serving.service import app
+    from components.serving.service import rollout
 
     config = ServingConfig(port=free_port(), max_new_tokens=60)
-    return app.serve_checkpoint(checkpoints["1"], config, "pocket", "1").url
+    return rollout.serve_checkpoint(checkpoints["1"], config, "pocket", "1").url
 
 
 class Load:
@@ -110,53 +110,53 @@ def test_the_openai_client_gets_the_same_answer_plain_and_streamed(
 
 
 def test_a_rollout_under_load_fails_no_request(url: str, checkpoints: dict[str, str]) -> None:
-    from components.serving.service import app
+    from components.serving.service import rollout
 
-    before = app.service_status()
+    before = rollout.service_status()
     assert before is not None
     old = before.endpoint.version
     new = "2" if old == "1" else "1"
     its_own = ServingConfig(max_new_tokens=50, replicas=ReplicaRange(minimum=2, maximum=3))
     with Load(url) as load:
-        endpoint = app.roll_over(checkpoints[new], new, its_own)
+        endpoint = rollout.roll_over(checkpoints[new], new, its_own)
         time.sleep(1)
     assert load.failures == []
     assert endpoint.version == new
     assert (load.versions[0], load.versions[-1]) == (f"version-{old}", f"version-{new}")
     assert replica_names() and len(replica_names()) == 1
     # Its own settings, but where and how widely the operator lets it run.
-    after = app.service_status()
+    after = rollout.service_status()
     kept = before.model.config
     its_own = its_own.with_(host=kept.host, port=kept.port, replicas=kept.replicas)
     assert after is not None and after.model.config == its_own
 
 
 def test_a_rollout_that_fails_leaves_the_old_version_answering(url: str, tmp_path: Path) -> None:
-    from components.serving.service import app
+    from components.serving.service import rollout
 
-    before, replicas = app.service_status(), replica_names()
+    before, replicas = rollout.service_status(), replica_names()
     assert before is not None
     with Load(url) as load, pytest.raises(ServingError, match=r"keeps answering.*does not exist"):
-        app.roll_over(str(tmp_path / "absent"), "9", before.model.config)
+        rollout.roll_over(str(tmp_path / "absent"), "9", before.model.config)
     assert load.failures == []
     assert set(load.versions) == {f"version-{before.endpoint.version}"}
-    assert app.service_status() == before
+    assert rollout.service_status() == before
     assert replica_names() == replicas
 
 
 def test_scaling_keeps_the_replicas_that_stay(url: str) -> None:
-    from components.serving.service import app
+    from components.serving.service import rollout
 
     one = replica_names()
     assert len(one) == 1
     with Load(url) as load:
-        two = app.set_replicas(ReplicaRange(minimum=2, maximum=2))
+        two = rollout.set_replicas(ReplicaRange(minimum=2, maximum=2))
         assert (two.num_running, len(replica_names())) == (2, 2)
         assert one < replica_names()
-        ranged = app.set_replicas(ReplicaRange(minimum=1, maximum=2))
+        ranged = rollout.set_replicas(ReplicaRange(minimum=1, maximum=2))
         assert ranged.model.config.replicas == ReplicaRange(minimum=1, maximum=2)
         assert one & replica_names()
-        back = app.set_replicas(ReplicaRange())
+        back = rollout.set_replicas(ReplicaRange())
     assert load.failures == []
     assert back.num_running == 1
     assert back.status == "RUNNING"
@@ -171,17 +171,17 @@ def served_version(url: str) -> str:
 
 def test_a_trial_runs_beside_the_service(url: str, checkpoints: dict[str, str]) -> None:
     from components.serving.client import ask
-    from components.serving.service import app
+    from components.serving.service import rollout
 
-    before, replicas = app.service_status(), replica_names()
+    before, replicas = rollout.service_status(), replica_names()
     assert before is not None
-    trial = app.try_out(checkpoints["2"], before.model.config, "pocket", "trial")
+    trial = rollout.try_out(checkpoints["2"], before.model.config, "pocket", "trial")
     assert served_version(trial.url) == "trial"
     assert served_version(url) == before.endpoint.version
     assert ask(trial.url, "What is it?", max_tokens=3)
-    app.end_try_out()
-    app.end_try_out()
-    assert app.service_status() == before
+    rollout.end_try_out()
+    rollout.end_try_out()
+    assert rollout.service_status() == before
     assert replica_names() == replicas
 
 

@@ -25,20 +25,20 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 CONNECT = "import sys; from workflows.cluster.local import ensure_cluster; ensure_cluster('auto');"
 DEPLOY = f"""{CONNECT}
-from components.serving.service import app
+from components.serving.service import rollout
 from components.serving.config import ServingConfig
 config = ServingConfig(port=int(sys.argv[2]), max_new_tokens=20)
-print('deployed', app.serve_checkpoint(sys.argv[1], config, 'pocket', '1').url)
+print('deployed', rollout.serve_checkpoint(sys.argv[1], config, 'pocket', '1').url)
 """
 SCALE = f"""{CONNECT}
-from components.serving.service import app
+from components.serving.service import rollout
 from workflows.service.scale import replica_range, service_row
-print(service_row(app.set_replicas(replica_range(int(sys.argv[1]), None, None))))
+print(service_row(rollout.set_replicas(replica_range(int(sys.argv[1]), None, None))))
 """
 ROLL_OVER = f"""{CONNECT}
-from components.serving.service import app
+from components.serving.service import rollout
 from components.serving.config import ServingConfig
-print('now', app.roll_over(sys.argv[1], '2', ServingConfig()).version)
+print('now', rollout.roll_over(sys.argv[1], '2', ServingConfig()).version)
 """
 
 
