@@ -62,5 +62,10 @@ def renew_settings(registry: Registry, name: str, version: int, new: VersionSett
     except RegistryError as error:
         log.warning("The settings of %s/%d are not kept: %s", name, version, error)
         return []
-    changed = changed_fields(json.loads(old), new.canonical()) if old else []
+    if old is None:
+        return []
+    try:
+        changed = changed_fields(settings_of(known).canonical(), new.canonical())
+    except RegistryError:
+        return ["this run's settings; those before could not be read"]
     return [f"{field}: {before} -> {after}" for field, before, after in changed]

@@ -205,6 +205,20 @@ def test_the_settings_of_the_last_run_stand(house: House) -> None:
     assert renew_settings(house.registry, house.name, 1, new) == []
 
 
+@pytest.mark.parametrize("text", ["{broken", "[]", "null", "5", '"words"'])
+def test_a_tag_that_somebody_spoilt_is_refused_and_the_next_run_mends_it(
+    house: House, text: str
+) -> None:
+    settings = VersionSettings.of(recipe())
+    house.register(settings)
+    house.registry.set_tags(house.name, 1, {names.SETTINGS: text})
+    with pytest.raises(RegistryError, match=r"(?s)cannot be read here .* --recipe llava15_7b"):
+        settings_of(house.registry.version(house.name, 1))
+    (told,) = renew_settings(house.registry, house.name, 1, settings)
+    assert "could not be read" in told
+    assert settings_of(house.registry.version(house.name, 1)) == settings
+
+
 def test_a_version_that_was_deleted_ends_no_run(house: House, caplog) -> None:
     house.register(None)
     assert renew_settings(house.registry, house.name, 9, VersionSettings.of(recipe())) == []
